@@ -1,0 +1,4 @@
+//! hzel: a self-hosted cloud for Linux containers in one binary.
+
+pub mod domain;
+pub mod runtime;
