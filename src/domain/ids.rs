@@ -26,7 +26,7 @@ macro_rules! ids {
         $(#[$doc])*
         #[derive(
             Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize,
-            diesel::AsExpression, diesel::FromSqlRow,
+            diesel::expression::AsExpression, diesel::deserialize::FromSqlRow,
         )]
         #[diesel(sql_type = Text)]
         #[serde(transparent)]
@@ -127,7 +127,11 @@ mod tests {
     fn only_the_hyphenated_form_is_an_id() {
         let id = "0190b5a0-0000-7000-8000-000000000001";
         assert_eq!(id.parse::<ContainerId>().unwrap().as_str(), id);
-        assert!("0190b5a0000070008000000000000001".parse::<ContainerId>().is_err());
+        assert!(
+            "0190b5a0000070008000000000000001"
+                .parse::<ContainerId>()
+                .is_err()
+        );
         assert!("abc123".parse::<ContainerId>().is_err());
     }
 }
