@@ -1,0 +1,33 @@
+//! The JSON API: what a request says becomes one domain call, and its answer a view. No rule is in
+//! here.
+//!
+//! To add a noun: a file with its bodies, views and handlers, and its lines in `web::routes`.
+
+pub mod auth;
+pub mod commands;
+pub mod containers;
+pub mod health;
+pub mod images;
+pub mod sessions;
+pub mod tokens;
+
+use crate::domain::page::PageRequest;
+use crate::error::Result;
+use crate::web::extract::Whole;
+
+/// `?limit=&cursor=`.
+#[derive(Debug, serde::Deserialize)]
+pub struct PageQuery {
+    limit: Option<i64>,
+    cursor: Option<String>,
+}
+
+impl PageQuery {
+    fn parse(&self) -> Result<PageRequest> {
+        PageRequest::parse(self.limit, self.cursor.as_deref())
+    }
+}
+
+fn whole_or(value: Option<Whole>, default: i64) -> i64 {
+    value.map_or(default, |whole| whole.0)
+}

@@ -1,0 +1,66 @@
+//! One's own sign-ins and password.
+//!
+//! To show more of a sign-in, extend [`SessionView`].
+
+use actix_web::web::Path;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::domain::ctx::Ctx;
+use crate::domain::sessions::{self, Session};
+use crate::web::extract::Json;
+use crate::web::reply::{Data, Reply};
+
+/// A sign-in.
+#[derive(Serialize, ToSchema)]
+pub struct SessionView {
+    id: String,
+    address: Option<String>,
+    user_agent: Option<String>,
+    created_at: String,
+    last_seen_at: String,
+    expires_at: String,
+    /// Whether it is the one that asks.
+    current: bool,
+}
+
+impl From<Session> for SessionView {
+    fn from(session: Session) -> Self {
+        Self {
+            id: session.id.to_string(),
+            address: session.address,
+            user_agent: session.user_agent,
+            created_at: session.created_at.rfc3339(),
+            last_seen_at: session.last_seen_at.rfc3339(),
+            expires_at: session.expires_at.rfc3339(),
+            current: session.current,
+        }
+    }
+}
+
+/// The old password and the new one.
+#[derive(Deserialize, ToSchema)]
+pub struct PasswordBody {
+    current_password: String,
+    new_password: String,
+}
+
+/// # Errors
+/// As `sessions::list`.
+pub async fn list(ctx: Ctx) -> Reply<Vec<SessionView>> {
+    Ok(Data(sessions::list(&ctx).await?.into_iter().map(SessionView::from).collect()))
+}
+
+/// # Errors
+/// As `sessions::end`.
+pub async fn end(ctx: Ctx, id: Path<String>) -> Reply<&'static str> {
+    sessions::end(&ctx, &id).await?;
+    Ok(Data("deleted"))
+}
+
+/// # Errors
+/// As `sessions::change_password`.
+pub async fn change_password(ctx: Ctx, body: Json<PasswordBody>) -> Reply<&'static str> {
+    sessions::change_password(&ctx, &body.0.current_password, &body.0.new_password).await?;
+    Ok(Data("changed"))
+}

@@ -1,0 +1,234 @@
+//! What handlers take: the context, and bodies and queries whose every fault is told in our form.
+//!
+//! To take something new, implement `FromRequest` here with [`Error`] as its error.
+
+use std::future::{Ready, ready};
+use std::pin::Pin;
+
+use actix_web::dev::Payload;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
+use futures_util::StreamExt;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Visitor};
+
+use crate::domain::ctx::Ctx;
+use crate::error::{Error, Result};
+
+/// Largest body, in bytes.
+pub const MAX_BODY: usize = 1024 * 1024;
+/// Bytes read past that before the answer, so that a client that sends all first can read it.
+const DRAINED: usize = 32 * 1024 * 1024;
+
+type Future<T> = Pin<Box<dyn std::future::Future<Output = Result<T>>>>;
+
+impl FromRequest for Ctx {
+    type Error = Error;
+    type Future = Ready<Result<Self>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let ctx = request.extensions().get::<Self>().cloned();
+        ready(ctx.ok_or_else(|| Error::internal("a handler without its gate")))
+    }
+}
+
+/// The whole body, at most [`MAX_BODY`].
+///
+/// # Errors
+/// [`Error::PayloadTooLarge`]; [`Error::BadRequest`] when it breaks off.
+pub async fn read_body(mut payload: Payload, length: Option<&HeaderValue>) -> Result<web::Bytes> {
+    let announced = length.and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
+    let mut body = web::BytesMut::new();
+    let mut seen = 0_usize;
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| Error::BadRequest("The request body broke off".into()))?;
+        seen = seen.saturating_add(chunk.len());
+        if seen <= MAX_BODY {
+            body.extend_from_slice(&chunk);
+        } else {
+            body.clear();
+            let hopeless = announced.is_some_and(|n| n > DRAINED as u64) || seen > DRAINED;
+            if hopeless {
+                break;
+            }
+        }
+    }
+    if seen > MAX_BODY { Err(Error::PayloadTooLarge { limit: MAX_BODY }) } else { Ok(body.freeze()) }
+}
+
+/// A JSON body.
+#[derive(Debug)]
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
+    type Error = Error;
+    type Future = Future<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let payload = payload.take();
+        let length = request.headers().get(header::CONTENT_LENGTH).cloned();
+        let kind = request.content_type().to_ascii_lowercase();
+        Box::pin(async move {
+            let body = read_body(payload, length.as_ref()).await?;
+            if kind != "application/json" && !kind.ends_with("+json") {
+                return Err(Error::UnsupportedMediaType { expected: "application/json" });
+            }
+            from_json(&body).map(Self)
+        })
+    }
+}
+
+/// Parses JSON.
+///
+/// # Errors
+/// [`Error::BadRequest`] that names the field, where there is one.
+pub fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+    let text = std::str::from_utf8(body)
+        .map_err(|_| Error::BadRequest("The request body is not valid UTF-8".into()))?;
+    if text.trim().is_empty() {
+        return Err(Error::BadRequest("The request body is empty; JSON is expected".into()));
+    }
+    let mut parser = serde_json::Deserializer::from_str(text);
+    let value = serde_path_to_error::deserialize(&mut parser).map_err(|error| {
+        let path = error.path().to_string();
+        let inner = error.into_inner();
+        let cause = inner.to_string();
+        let cause = cause.split(" at line ").next().unwrap_or_default();
+        Error::BadRequest(if inner.is_data() && path != "." {
+            format!("{path}: {cause}")
+        } else if inner.is_data() {
+            cause.to_owned()
+        } else {
+            format!("The request body is not valid JSON: {cause}")
+        })
+    })?;
+    parser
+        .end()
+        .map_err(|_| Error::BadRequest("The request body has something after its JSON".into()))?;
+    Ok(value)
+}
+
+/// A query string.
+#[derive(Debug)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest for Query<T> {
+    type Error = Error;
+    type Future = Ready<Result<Self>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(from_query(request.query_string()).map(Self))
+    }
+}
+
+fn from_query<T: DeserializeOwned>(text: &str) -> Result<T> {
+    let pairs = url::form_urlencoded::parse(text.as_bytes());
+    serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs)).map_err(|error| {
+        let path = error.path().to_string();
+        let cause = error.into_inner().to_string();
+        Error::BadRequest(if path == "." {
+            format!("The query is not right: {cause}")
+        } else {
+            format!("{path}: {cause}")
+        })
+    })
+}
+
+/// A form's fields, as the browser sent them.
+#[derive(Debug)]
+pub struct Form<T>(pub T);
+
+impl<T: DeserializeOwned + 'static> FromRequest for Form<T> {
+    type Error = Error;
+    type Future = Future<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let payload = payload.take();
+        let length = request.headers().get(header::CONTENT_LENGTH).cloned();
+        let kind = request.content_type().to_ascii_lowercase();
+        Box::pin(async move {
+            let body = read_body(payload, length.as_ref()).await?;
+            if kind != "application/x-www-form-urlencoded" {
+                let expected = "application/x-www-form-urlencoded";
+                return Err(Error::UnsupportedMediaType { expected });
+            }
+            let text = std::str::from_utf8(&body)
+                .map_err(|_| Error::BadRequest("The form is not valid UTF-8".into()))?;
+            from_query(text).map(Self)
+        })
+    }
+}
+
+/// A whole number of JSON. One too large for the machine is the largest there is, so that a rule's
+/// range refuses it, not the parser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, utoipa::ToSchema)]
+#[schema(value_type = i64)]
+pub struct Whole(pub i64);
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Numbers;
+        impl Visitor<'_> for Numbers {
+            type Value = Whole;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a whole number")
+            }
+            fn visit_i64<E>(self, value: i64) -> std::result::Result<Whole, E> {
+                Ok(Whole(value))
+            }
+            fn visit_u64<E>(self, value: u64) -> std::result::Result<Whole, E> {
+                Ok(Whole(i64::try_from(value).unwrap_or(i64::MAX)))
+            }
+            fn visit_f64<E: serde::de::Error>(
+                self,
+                value: f64,
+            ) -> std::result::Result<Whole, E> {
+                // The parser gives integers past 64 bits as floating point.
+                if value >= 9.2e18 {
+                    Ok(Whole(i64::MAX))
+                } else if value <= -9.2e18 {
+                    Ok(Whole(i64::MIN))
+                } else {
+                    Err(E::invalid_type(serde::de::Unexpected::Float(value), &self))
+                }
+            }
+        }
+        deserializer.deserialize_any(Numbers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Body {
+        disk_gb: Option<Whole>,
+    }
+
+    #[test]
+    fn numbers_out_of_range_parse_and_other_types_do_not() {
+        for (text, value) in [("18", 18), ("-5", -5), ("99999999999999999999", i64::MAX)] {
+            let body: Body = from_json(format!("{{\"disk_gb\":{text}}}").as_bytes()).unwrap();
+            assert_eq!(body.disk_gb, Some(Whole(value)));
+        }
+        for text in ["\"18\"", "18.5", "[]", "true"] {
+            let error = from_json::<Body>(format!("{{\"disk_gb\":{text}}}").as_bytes());
+            let message = error.unwrap_err().message();
+            assert!(message.starts_with("disk_gb: "), "{message}");
+        }
+    }
+
+    #[test]
+    fn broken_bodies_say_what_is_wrong() {
+        for (body, word) in [
+            (&b"{"[..], "JSON"),
+            (b"", "empty"),
+            (b"\xff", "UTF-8"),
+            (b"{} {}", "after"),
+            (b"[1]", "invalid"),
+        ] {
+            let message = from_json::<Body>(body).unwrap_err().message();
+            assert!(message.contains(word), "{message}");
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The OpenAPI document, made from the table of routes, so that it cannot miss one.
+//!
+//! To describe a route better, extend [`Doc`]; to describe a body, its fields' doc comments.
+
+use std::borrow::Cow;
+
+use actix_web::{HttpResponse, web};
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::Schema;
+
+use super::routes::{self, Access, Endpoint};
+use crate::app::App;
+use crate::error::{Code, Result};
+
+/// What the document says of a route.
+#[derive(Clone, Copy)]
+pub struct Doc {
+    summary: &'static str,
+    body: Option<Shape>,
+    answer: Option<Shape>,
+    query: &'static [&'static str],
+    pages: bool,
+}
+
+impl Doc {
+    #[must_use]
+    pub const fn new(summary: &'static str) -> Self {
+        Self { summary, body: None, answer: None, query: &[], pages: false }
+    }
+
+    /// The JSON body it takes.
+    #[must_use]
+    pub const fn takes(mut self, shape: Shape) -> Self {
+        self.body = Some(shape);
+        self
+    }
+
+    /// What is in the answer's `data`.
+    #[must_use]
+    pub const fn answers(mut self, shape: Shape) -> Self {
+        self.answer = Some(shape);
+        self
+    }
+
+    /// The names its query may have.
+    #[must_use]
+    pub const fn query(mut self, names: &'static [&'static str]) -> Self {
+        self.query = names;
+        self
+    }
+
+    /// It takes `limit` and `cursor`.
+    #[must_use]
+    pub const fn pages(mut self) -> Self {
+        self.pages = true;
+        self
+    }
+}
+
+/// The schema of a type, and of those in it.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    name: fn() -> Cow<'static, str>,
+    schema: fn() -> RefOr<Schema>,
+    inner: fn(&mut Vec<(String, RefOr<Schema>)>),
+    list: bool,
+}
+
+impl Shape {
+    #[must_use]
+    pub const fn of<T: ToSchema>() -> Self {
+        Self { name: T::name, schema: T::schema, inner: T::schemas, list: false }
+    }
+
+    #[must_use]
+    pub const fn list<T: ToSchema>() -> Self {
+        Self { list: true, ..Self::of::<T>() }
+    }
+
+    /// A reference to it, once it is among `schemas`.
+    fn refer(&self, schemas: &mut Map<String, Value>) -> Value {
+        let mut found = Vec::new();
+        (self.inner)(&mut found);
+        let name = (self.name)().into_owned();
+        let own = serde_json::to_value((self.schema)()).unwrap_or_default();
+        let item = if own.get("properties").is_some() || own.get("enum").is_some() {
+            schemas.insert(name.clone(), own);
+            json!({ "$ref": format!("#/components/schemas/{name}") })
+        } else {
+            own
+        };
+        for (name, schema) in found {
+            schemas.insert(name, serde_json::to_value(schema).unwrap_or_default());
+        }
+        if self.list { json!({ "type": "array", "items": item }) } else { item }
+    }
+}
+
+/// `GET /openapi.json`.
+///
+/// # Errors
+/// None.
+pub async fn serve(app: web::Data<App>) -> Result<HttpResponse> {
+    Ok(HttpResponse::Ok().json(document(app.config.public_url.as_str())))
+}
+
+/// The whole document; `server` is the public address.
+#[must_use]
+pub fn document(server: &str) -> Value {
+    let mut schemas = Map::new();
+    let mut paths: Map<String, Value> = Map::new();
+    for endpoint in routes::API {
+        let Some(doc) = &endpoint.doc else { continue };
+        let path = endpoint.path.strip_prefix("/api/v1").unwrap_or(endpoint.path);
+        let operation = operation(endpoint, doc, &mut schemas);
+        let item = paths.entry(path.to_owned()).or_insert_with(|| json!({}));
+        item[endpoint.verb.as_str().to_ascii_lowercase()] = operation;
+    }
+    let codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    schemas.insert(
+        "Error".into(),
+        json!({
+            "type": "object",
+            "required": ["error"],
+            "properties": { "error": {
+                "type": "object",
+                "required": ["code", "message"],
+                "properties": {
+                    "code": { "type": "string", "enum": codes },
+                    "message": { "type": "string" }
+                }
+            } }
+        }),
+    );
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "hzel",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Linux containers of one's own. Every answer is {\"data\": …} or \
+                {\"error\": {\"code\", \"message\"}}, and carries x-request-id."
+        },
+        "servers": [{ "url": format!("{}/api/v1", server.trim_end_matches('/')) }],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "token": { "type": "http", "scheme": "bearer" },
+                "session": { "type": "apiKey", "in": "cookie", "name": "hzel_session" }
+            }
+        }
+    })
+}
+
+fn operation(endpoint: &Endpoint, doc: &Doc, schemas: &mut Map<String, Value>) -> Value {
+    let mut parameters: Vec<Value> = endpoint
+        .path
+        .split('/')
+        .filter_map(|part| part.strip_prefix('{').and_then(|p| p.strip_suffix('}')))
+        .map(|name| json!({
+            "name": name, "in": "path", "required": true, "schema": { "type": "string" }
+        }))
+        .collect();
+    let mut query = |name: &str, schema: Value| {
+        parameters.push(json!({ "name": name, "in": "query", "schema": schema }));
+    };
+    for name in doc.query {
+        let schema = match *name {
+            "mine" | "force" => json!({ "type": "boolean" }),
+            "tail" => json!({ "type": "integer", "minimum": 1, "maximum": 10_000 }),
+            "wait_seconds" => json!({ "type": "integer", "minimum": 0, "maximum": 60 }),
+            _ => json!({ "type": "string" }),
+        };
+        query(name, schema);
+    }
+    if doc.pages {
+        let (low, high) = (1, crate::domain::page::MAX_LIMIT);
+        query("limit", json!({ "type": "integer", "minimum": low, "maximum": high }));
+        query("cursor", json!({ "type": "string" }));
+    }
+    let data = doc.answer.map_or_else(|| json!({}), |shape| shape.refer(schemas));
+    let error = |text: &str| json!({
+        "description": text,
+        "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } }
+    });
+    let mut operation = json!({
+        "summary": doc.summary,
+        "parameters": parameters,
+        "responses": {
+            "200": {
+                "description": "Done",
+                "content": { "application/json": { "schema": {
+                    "type": "object", "required": ["data"], "properties": { "data": data }
+                } } }
+            },
+            "400": error("BAD_REQUEST or VALIDATION_FAILED"),
+            "401": error("UNAUTHORIZED"),
+            "403": error("FORBIDDEN or CSRF_REJECTED"),
+            "404": error("Not found, by the code of what was looked for"),
+            "409": error("CONFLICT"),
+            "413": error("PAYLOAD_TOO_LARGE"),
+            "415": error("UNSUPPORTED_MEDIA_TYPE"),
+            "429": error("RATE_LIMITED"),
+            "500": error("INTERNAL_ERROR"),
+            "501": error("NOT_IMPLEMENTED"),
+            "503": error("RUNTIME_UNAVAILABLE")
+        }
+    });
+    if let Some(shape) = doc.body {
+        operation["requestBody"] = json!({
+            "required": true,
+            "content": { "application/json": { "schema": shape.refer(schemas) } }
+        });
+    }
+    operation["security"] = match endpoint.access {
+        Access::Anyone => json!([]),
+        Access::Session => json!([{ "session": [] }]),
+        Access::Any | Access::Direct => json!([{ "token": [] }, { "session": [] }]),
+    };
+    if let Some(scope) = endpoint.scope {
+        operation["description"] = json!(format!("A limited token needs the scope `{scope}`."));
+    }
+    operation
+}

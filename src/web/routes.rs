@@ -1,0 +1,358 @@
+//! The one table of routes: what is served, who may ask, what a token needs, what is audited, and
+//! what the documentation says. Routing, the gate, OpenAPI and the tests of refusals all read it.
+//!
+//! To add a route, add a line. A page's lines have no documentation; the API's must.
+
+use actix_web::http::header;
+use actix_web::middleware::from_fn;
+use actix_web::{HttpResponse, Resource, Route, guard, web};
+
+use super::api::{auth, commands, containers, health, images, sessions, tokens};
+use super::error::response;
+use super::openapi::{self, Doc, Shape};
+use super::{gate, pages};
+use crate::auth::actor::Scope;
+use crate::domain::audit::Action;
+use crate::error::Error;
+
+/// The methods that routes have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Answers HEAD too.
+    Get,
+    Post,
+    Delete,
+}
+
+impl Verb {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Delete => "DELETE",
+        }
+    }
+
+    fn route(self) -> Route {
+        match self {
+            Self::Get => web::route().guard(guard::Any(guard::Get()).or(guard::Head())),
+            Self::Post => web::post(),
+            Self::Delete => web::delete(),
+        }
+    }
+}
+
+/// Who may ask at all; what they may do is the domain's to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    Anyone,
+    /// Any credential.
+    Any,
+    /// Any but an OAuth application's token.
+    Direct,
+    /// A signed-in browser only.
+    Session,
+}
+
+/// What kind of thing a route serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Surface {
+    Api,
+    Page,
+    /// For machines that watch, outside the API's path.
+    Probe,
+}
+
+/// One route.
+pub struct Endpoint {
+    pub verb: Verb,
+    pub path: &'static str,
+    pub surface: Surface,
+    pub access: Access,
+    /// What a limited token needs.
+    pub scope: Option<Scope>,
+    /// What a refused or failed request is recorded as.
+    pub action: Option<Action>,
+    pub doc: Option<Doc>,
+    handler: fn(Route) -> Route,
+}
+
+impl Endpoint {
+    const fn new(
+        verb: Verb,
+        path: &'static str,
+        surface: Surface,
+        access: Access,
+        handler: fn(Route) -> Route,
+    ) -> Self {
+        Self { verb, path, surface, access, scope: None, action: None, doc: None, handler }
+    }
+
+    const fn api(
+        verb: Verb,
+        path: &'static str,
+        access: Access,
+        handler: fn(Route) -> Route,
+    ) -> Self {
+        Self::new(verb, path, Surface::Api, access, handler)
+    }
+
+    const fn page(
+        verb: Verb,
+        path: &'static str,
+        access: Access,
+        handler: fn(Route) -> Route,
+    ) -> Self {
+        Self::new(verb, path, Surface::Page, access, handler)
+    }
+
+    const fn probe(path: &'static str, handler: fn(Route) -> Route) -> Self {
+        Self::new(Verb::Get, path, Surface::Probe, Access::Anyone, handler)
+    }
+
+    const fn scope(mut self, scope: Scope) -> Self {
+        self.scope = Some(scope);
+        self
+    }
+
+    const fn action(mut self, action: Action) -> Self {
+        self.action = Some(action);
+        self
+    }
+
+    const fn doc(mut self, doc: Doc) -> Self {
+        self.doc = Some(doc);
+        self
+    }
+}
+
+use Access::{Any, Anyone, Direct, Session};
+use Verb::{Delete, Get, Post};
+
+/// Every route of the API and the probes.
+pub const API: &[Endpoint] = &[
+    Endpoint::probe("/healthz", |r| r.to(health::alive)),
+    Endpoint::probe("/readyz", |r| r.to(health::ready)),
+    Endpoint::probe("/openapi.json", |r| r.to(openapi::serve)),
+    Endpoint::api(Get, "/api/v1/healthz", Anyone, |r| r.to(health::alive))
+        .doc(Doc::new("Whether the server is alive").answers(Shape::of::<health::Alive>())),
+    Endpoint::api(Get, "/api/v1/readyz", Anyone, |r| r.to(health::ready)).doc(
+        Doc::new("Whether the database and the container engine can be reached")
+            .answers(Shape::of::<health::Ready>()),
+    ),
+    Endpoint::api(Get, "/api/v1/openapi.json", Anyone, |r| r.to(openapi::serve))
+        .doc(Doc::new("This document")),
+    Endpoint::api(Post, "/api/v1/auth/login", Anyone, |r| r.to(auth::login)).doc(
+        Doc::new("Signs in and sets the session cookie")
+            .takes(Shape::of::<auth::LoginBody>())
+            .answers(Shape::of::<auth::SessionAnswer>()),
+    ),
+    Endpoint::api(Post, "/api/v1/auth/logout", Session, |r| r.to(auth::logout))
+        .action(Action::Logout)
+        .doc(Doc::new("Ends this session").answers(Shape::of::<String>())),
+    Endpoint::api(Get, "/api/v1/auth/session", Session, |r| r.to(auth::session)).doc(
+        Doc::new("This session, its user and its CSRF token")
+            .answers(Shape::of::<auth::SessionAnswer>()),
+    ),
+    Endpoint::api(Get, "/api/v1/auth/me", Any, |r| r.to(auth::me)).doc(
+        Doc::new("Who the credential belongs to, and what it may do")
+            .answers(Shape::of::<auth::MeView>()),
+    ),
+    Endpoint::api(Get, "/api/v1/auth/sessions", Session, |r| r.to(sessions::list)).doc(
+        Doc::new("One's own sign-ins, newest first").answers(Shape::list::<sessions::SessionView>()),
+    ),
+    Endpoint::api(Delete, "/api/v1/auth/sessions/{id}", Session, |r| r.to(sessions::end))
+        .action(Action::SessionEnd)
+        .doc(Doc::new("Ends one of one's own sign-ins").answers(Shape::of::<String>())),
+    Endpoint::api(Post, "/api/v1/auth/password", Session, |r| r.to(sessions::change_password))
+        .action(Action::PasswordChange)
+        .doc(
+            Doc::new("Changes one's password and ends one's other sessions")
+                .takes(Shape::of::<sessions::PasswordBody>())
+                .answers(Shape::of::<String>()),
+        ),
+    Endpoint::api(Get, "/api/v1/auth/oidc/authorize", Anyone, |r| r.to(auth::oidc)).doc(
+        Doc::new("Begins to sign in with OpenID Connect; NOT_IMPLEMENTED while that is off"),
+    ),
+    Endpoint::api(Get, "/api/v1/auth/oidc/callback", Anyone, |r| r.to(auth::oidc)).doc(
+        Doc::new("Where the OpenID Connect provider sends to; NOT_IMPLEMENTED while that is off"),
+    ),
+    Endpoint::api(Get, "/api/v1/tokens", Direct, |r| r.to(tokens::list))
+        .scope(Scope::Profile)
+        .doc(
+            Doc::new("One's own personal access tokens that are not revoked, newest first")
+                .pages()
+                .answers(Shape::list::<tokens::TokenView>()),
+        ),
+    Endpoint::api(Post, "/api/v1/tokens", Direct, |r| r.to(tokens::create))
+        .scope(Scope::Profile)
+        .action(Action::TokenCreate)
+        .doc(
+            Doc::new("Makes a personal access token; its secret is in this answer only")
+                .takes(Shape::of::<tokens::NewTokenBody>())
+                .answers(Shape::of::<tokens::TokenView>()),
+        ),
+    Endpoint::api(Delete, "/api/v1/tokens/{id}", Direct, |r| r.to(tokens::revoke))
+        .scope(Scope::Profile)
+        .action(Action::TokenRevoke)
+        .doc(Doc::new("Revokes a token at once").answers(Shape::of::<String>())),
+    Endpoint::api(Get, "/api/v1/images", Any, |r| r.to(images::list))
+        .scope(Scope::ContainersRead)
+        .doc(
+            Doc::new("The images that containers can be made from, with their progress")
+                .answers(Shape::list::<images::ImageView>()),
+        ),
+    Endpoint::api(Post, "/api/v1/images", Any, |r| r.to(images::add))
+        .scope(Scope::ContainersWrite)
+        .action(Action::ImageAdd)
+        .doc(
+            Doc::new("Has an image made (administrators)")
+                .takes(Shape::of::<images::NewImageBody>())
+                .answers(Shape::of::<images::ImageView>()),
+        ),
+    Endpoint::api(Delete, "/api/v1/images/{name}", Any, |r| r.to(images::remove))
+        .scope(Scope::ContainersWrite)
+        .action(Action::ImageRemove)
+        .doc(Doc::new("Removes an unused image (administrators)").answers(Shape::of::<String>())),
+    Endpoint::api(Get, "/api/v1/containers", Any, |r| r.to(containers::list))
+        .scope(Scope::ContainersRead)
+        .doc(
+            Doc::new("One's own containers, newest first; for administrators everyone's")
+                .pages()
+                .query(&["state", "q", "mine"])
+                .answers(Shape::list::<containers::ContainerView>()),
+        ),
+    Endpoint::api(Post, "/api/v1/containers", Any, |r| r.to(containers::create))
+        .scope(Scope::ContainersWrite)
+        .action(Action::ContainerCreate)
+        .doc(
+            Doc::new("Asks for a container; it is then made and started")
+                .takes(Shape::of::<containers::NewContainerBody>())
+                .answers(Shape::of::<containers::ContainerView>()),
+        ),
+    Endpoint::api(Get, "/api/v1/containers/{id}", Any, |r| r.to(containers::get))
+        .scope(Scope::ContainersRead)
+        .doc(Doc::new("One container").answers(Shape::of::<containers::ContainerView>())),
+    Endpoint::api(Delete, "/api/v1/containers/{id}", Any, |r| r.to(containers::delete))
+        .scope(Scope::ContainersWrite)
+        .action(Action::ContainerDelete)
+        .doc(
+            Doc::new("Deletes a container with its disk")
+                .query(&["force"])
+                .answers(Shape::of::<String>()),
+        ),
+    Endpoint::api(Post, "/api/v1/containers/{id}/start", Any, |r| r.to(containers::start))
+        .scope(Scope::ContainersWrite)
+        .action(Action::ContainerStart)
+        .doc(
+            Doc::new("Starts a container and waits for it")
+                .answers(Shape::of::<containers::ContainerView>()),
+        ),
+    Endpoint::api(Post, "/api/v1/containers/{id}/stop", Any, |r| r.to(containers::stop))
+        .scope(Scope::ContainersWrite)
+        .action(Action::ContainerStop)
+        .doc(
+            Doc::new("Stops a container, at once with force, and waits for it")
+                .query(&["force"])
+                .answers(Shape::of::<containers::ContainerView>()),
+        ),
+    Endpoint::api(Post, "/api/v1/containers/{id}/restart", Any, |r| r.to(containers::restart))
+        .scope(Scope::ContainersWrite)
+        .action(Action::ContainerRestart)
+        .doc(
+            Doc::new("Stops and starts a container and waits for it")
+                .answers(Shape::of::<containers::ContainerView>()),
+        ),
+    Endpoint::api(Get, "/api/v1/containers/{id}/metrics", Any, |r| r.to(containers::metrics))
+        .scope(Scope::ContainersRead)
+        .doc(
+            Doc::new("What a container uses now")
+                .answers(Shape::of::<crate::domain::containers::ContainerMetrics>()),
+        ),
+    Endpoint::api(Get, "/api/v1/containers/{id}/logs", Any, |r| r.to(containers::logs))
+        .scope(Scope::ContainersRead)
+        .doc(
+            Doc::new("The last lines of its init's console")
+                .query(&["tail"])
+                .answers(Shape::of::<containers::LogsView>()),
+        ),
+    Endpoint::api(Get, "/api/v1/containers/{id}/commands", Any, |r| r.to(commands::list))
+        .scope(Scope::Commands)
+        .doc(
+            Doc::new("A container's commands, newest first, with the beginning of their output")
+                .pages()
+                .answers(Shape::list::<commands::CommandView>()),
+        ),
+    Endpoint::api(Post, "/api/v1/containers/{id}/commands", Any, |r| r.to(commands::create))
+        .scope(Scope::Commands)
+        .action(Action::CommandCreate)
+        .doc(
+            Doc::new("Runs a command in a running container")
+                .takes(Shape::of::<commands::NewCommandBody>())
+                .answers(Shape::of::<commands::CommandView>()),
+        ),
+    Endpoint::api(Get, "/api/v1/commands/{id}", Any, |r| r.to(commands::get))
+        .scope(Scope::Commands)
+        .doc(
+            Doc::new("One command; with wait_seconds, as soon as it is over")
+                .query(&["wait_seconds"])
+                .answers(Shape::of::<commands::CommandView>()),
+        ),
+    Endpoint::api(Post, "/api/v1/commands/{id}/cancel", Any, |r| r.to(commands::cancel))
+        .scope(Scope::Commands)
+        .action(Action::CommandCancel)
+        .doc(
+            Doc::new("Ends a command that waits or runs")
+                .answers(Shape::of::<commands::CommandView>()),
+        ),
+];
+
+/// Every page.
+pub const PAGES: &[Endpoint] = &[];
+
+/// All routes.
+pub fn table() -> impl Iterator<Item = &'static Endpoint> {
+    API.iter().chain(PAGES)
+}
+
+/// Registers the table: a resource a path, a route a method, the gate around each.
+pub fn configure(config: &mut web::ServiceConfig) {
+    let mut paths: Vec<&'static str> = Vec::new();
+    for endpoint in table() {
+        if !paths.contains(&endpoint.path) {
+            paths.push(endpoint.path);
+        }
+    }
+    for path in paths {
+        let routes: Vec<&'static Endpoint> = table().filter(|e| e.path == path).collect();
+        config.service(resource(path, &routes));
+    }
+    config.route("/static/{path:.*}", Verb::Get.route().to(pages::serve_asset));
+}
+
+fn resource(path: &'static str, endpoints: &[&'static Endpoint]) -> Resource {
+    let mut resource = web::resource(path);
+    let mut allow: Vec<&'static str> = Vec::new();
+    for endpoint in endpoints {
+        let endpoint: &'static Endpoint = endpoint;
+        allow.push(endpoint.verb.as_str());
+        if endpoint.verb == Verb::Get {
+            allow.push("HEAD");
+        }
+        let route = (endpoint.handler)(endpoint.verb.route());
+        let gate = from_fn(move |request, next| gate::wrap(endpoint, request, next));
+        resource = resource.route(route.wrap(gate));
+    }
+    let allow = allow.join(", ");
+    resource.default_service(web::to(move || {
+        let allow = allow.clone();
+        async move {
+            let mut answer = response(&Error::MethodNotAllowed);
+            if let Ok(value) = header::HeaderValue::from_str(&allow) {
+                answer.headers_mut().insert(header::ALLOW, value);
+            }
+            Ok::<HttpResponse, Error>(answer)
+        }
+    }))
+}
