@@ -29,6 +29,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -43,6 +44,8 @@ pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 const INSIDE: &str = "eth0";
 /// What links carry when this machine has no default route to take it from.
 const USUAL_MTU: u32 = 1500;
+/// How often a link that is being removed is looked for.
+const GONE_POLL: Duration = Duration::from_millis(1);
 
 /// The network of one installation; cheap to clone.
 #[derive(Debug, Clone)]
@@ -171,11 +174,27 @@ impl Network {
     /// [`RuntimeError::Failed`] when the kernel refuses.
     pub async fn detach(&self, slot: u32) -> Result<(), RuntimeError> {
         let name = self.0.link(slot);
-        blocking(move || {
-            let mut host = Netlink::open().map_err(failed)?;
-            remove(&mut host, &name).map_err(failed)
-        })
-        .await
+        let mut removal = {
+            let name = name.clone();
+            tokio::task::spawn_blocking(move || {
+                let mut host = Netlink::open()?;
+                remove(&mut host, &name)
+            })
+        };
+        // The kernel answers only after a barrier of some 30 ms that is about its own memory. The
+        // name is free, and nothing gets through, long before: that is what is waited for.
+        let probe = Netlink::open().map_err(failed)?;
+        loop {
+            match tokio::time::timeout(GONE_POLL, &mut removal).await {
+                Ok(ended) => {
+                    return ended
+                        .map_err(|cause| failed(io::Error::other(cause)))?
+                        .map_err(failed);
+                }
+                Err(_) if probe.index(&name).is_err_and(|cause| is_gone(&cause)) => return Ok(()),
+                Err(_) => {}
+            }
+        }
     }
 
     /// Bytes received and sent, as the container sees it, since its start.
