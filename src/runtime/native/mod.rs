@@ -1,3 +1,4 @@
 //! The embedded engine.
 
+pub mod images;
 pub mod network;
