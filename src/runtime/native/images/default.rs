@@ -23,6 +23,9 @@ use crate::runtime::ImageProgress;
 /// installation in a box from complaining that it cannot ask questions.
 const PACKAGES: &str = "apt-utils,ca-certificates,curl,iproute2,iputils-ping,less,nano,netbase,\
                         openssh-server,procps,sudo,whiptail";
+/// Merges `/usr` before the packages come, which saves the package that would do it afterwards and
+/// the whole of Perl with it. Newer releases of `mmdebstrap` have no such hook and need none.
+const MERGED_USR: &str = "/usr/share/mmdebstrap/hooks/maybe-merged-usr";
 /// The longest a build may take, on the slowest mirror.
 const LONGEST: Duration = Duration::from_secs(45 * 60);
 /// How many of the last lines are kept for the log when it fails.
@@ -77,7 +80,8 @@ const EMPTIED: [&str; 6] = [
     "var/log/apt",
 ];
 /// Files that would be the same in every box and must not be.
-const REMOVED: [&str; 6] = [
+const REMOVED: [&str; 7] = [
+    "etc/apt/apt.conf.d/99mmdebstrap",
     "etc/resolv.conf",
     "var/lib/dbus/machine-id",
     "var/log/alternatives.log",
@@ -198,6 +202,11 @@ async fn bootstrap(
         .arg("--verbose")
         .arg(format!("--include={PACKAGES}"))
         .args(settings.iter().map(|setting| format!("--aptopt={setting}")))
+        .args(
+            Path::new(MERGED_USR)
+                .is_dir()
+                .then(|| format!("--hook-dir={MERGED_USR}")),
+        )
         .arg(&distribution.codename)
         .args([rootfs, list])
         .env("TMPDIR", work)
