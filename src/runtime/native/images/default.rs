@@ -7,7 +7,7 @@
 //! run the packages' own `/etc/init.d` scripts, to take in orphans and to end in good order.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -418,6 +418,9 @@ impl Finish {
         for (path, contents, mode) in FILES {
             put(rootfs, path, contents.as_bytes(), mode)?;
         }
+        // What package scripts look for before they start a service.
+        remove(&rootfs.join("usr/sbin/init"))?;
+        symlink(super::init::OURS, rootfs.join("usr/sbin/init"))?;
         put(rootfs, "etc/resolv.conf", b"", 0o644)?;
         let list = format!("etc/apt/sources.list.d/{}.sources", self.distribution.id);
         put(rootfs, &list, self.stanzas.as_bytes(), 0o644)?;
