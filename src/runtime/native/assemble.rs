@@ -8,9 +8,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
-use rustix::mount::{
-    MountFlags, MoveMountFlags, OpenTreeFlags, mount, move_mount, open_tree,
-};
+use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount, move_mount, open_tree};
 
 use super::disk;
 use super::namespace::{UserNamespace, shift_owners};
@@ -57,9 +55,14 @@ impl Plan {
 
     /// Mounts everything in the calling thread's namespace, which must be a private one.
     pub(super) fn assemble(&self) -> io::Result<Assembled> {
-        mount("tmpfs", &self.dir, "tmpfs", MountFlags::NODEV, Some(CONSOLE_ROOM))?;
-        let (disk, lower, rootfs) =
-            (self.dir.join("disk"), self.dir.join("lower"), self.rootfs());
+        mount(
+            "tmpfs",
+            &self.dir,
+            "tmpfs",
+            MountFlags::NODEV,
+            Some(CONSOLE_ROOM),
+        )?;
+        let (disk, lower, rootfs) = (self.dir.join("disk"), self.dir.join("lower"), self.rootfs());
         for dir in [&disk, &lower, &rootfs] {
             make_dir(dir, 0o711)?;
         }
@@ -106,7 +109,13 @@ impl Plan {
             work.display()
         );
         let options = std::ffi::CString::new(options)?;
-        mount("overlay", at, "overlay", MountFlags::NODEV, Some(options.as_c_str()))?;
+        mount(
+            "overlay",
+            at,
+            "overlay",
+            MountFlags::NODEV,
+            Some(options.as_c_str()),
+        )?;
         Ok(())
     }
 
@@ -116,7 +125,12 @@ impl Plan {
         let base = self.record.slot.base_id();
         let name = &spec.hostname;
         tree.write("/etc/hostname", format!("{name}\n").as_bytes(), 0o644, base)?;
-        tree.write("/etc/hosts", hosts(name, self.address).as_bytes(), 0o644, base)?;
+        tree.write(
+            "/etc/hosts",
+            hosts(name, self.address).as_bytes(),
+            0o644,
+            base,
+        )?;
         tree.write("/etc/resolv.conf", self.resolver().as_bytes(), 0o644, base)?;
         if !spec.ssh_keys.is_empty() {
             let keys = spec.ssh_keys.iter().map(|key| format!("{}\n", key.trim()));
@@ -134,7 +148,9 @@ impl Plan {
     /// Name servers change when the host moves; a file the tenant has made its own is left alone.
     fn refresh_resolver(&self, tree: &Tree) -> io::Result<()> {
         let wanted = self.resolver();
-        let found = tree.read("/etc/resolv.conf", 64 * 1024)?.unwrap_or_default();
+        let found = tree
+            .read("/etc/resolv.conf", 64 * 1024)?
+            .unwrap_or_default();
         let ours = found.is_empty() || found.starts_with(RESOLV_MARK.as_bytes());
         if ours && found != wanted.as_bytes() {
             tree.write(
@@ -166,7 +182,10 @@ impl Plan {
         let base = self.record.slot.base_id();
         chown(&path, Some(base), Some(base))?;
         let metadata = console.metadata()?;
-        Ok(Assembled { console, console_id: (metadata.dev(), metadata.ino()) })
+        Ok(Assembled {
+            console,
+            console_id: (metadata.dev(), metadata.ino()),
+        })
     }
 }
 

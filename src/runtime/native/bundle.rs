@@ -49,7 +49,12 @@ pub(super) struct Places<'a> {
 pub(super) fn spec(record: &Record, host: &Host, places: &Places) -> Result<Spec, OciSpecError> {
     SpecBuilder::default()
         .version("1.0.2")
-        .root(RootBuilder::default().path(places.rootfs).readonly(false).build()?)
+        .root(
+            RootBuilder::default()
+                .path(places.rootfs)
+                .readonly(false)
+                .build()?,
+        )
         .hostname(&record.spec.hostname)
         .mounts(mounts(record, host, places)?)
         .process(init_process(&record.init, host)?)
@@ -61,7 +66,9 @@ fn init_process(init: &Init, host: &Host) -> Result<Process, OciSpecError> {
     let argv = init.argv.clone().unwrap_or_else(|| {
         // The shell ends by the signal that tini passes on; until then it waits.
         let wait = "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done";
-        [FALLBACK_INIT, "--", "/bin/sh", "-c", wait].map(str::to_owned).to_vec()
+        [FALLBACK_INIT, "--", "/bin/sh", "-c", wait]
+            .map(str::to_owned)
+            .to_vec()
     });
     let mut env = default_env(&init.env);
     env.push(("container".to_owned(), "hzel".to_owned()));
@@ -81,7 +88,11 @@ pub(super) fn process(
         .terminal(false)
         .user(user)
         .args(argv)
-        .env(env.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>())
+        .env(
+            env.iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect::<Vec<_>>(),
+        )
         .cwd(cwd)
         .capabilities(confine::capabilities(root, host.bounding)?)
         .rlimits(confine::limits()?)
@@ -119,23 +130,56 @@ fn mounts(record: &Record, host: &Host, places: &Places) -> Result<Vec<Mount>, O
     let run = format!("size={}m", (record.spec.memory_mb / 5).max(16));
     let mut mounts = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"])?,
-        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=1m"])?,
+        mount(
+            "/dev",
+            "tmpfs",
+            "tmpfs",
+            &["nosuid", "strictatime", "mode=755", "size=1m"],
+        )?,
         mount(
             "/dev/pts",
             "devpts",
             "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+            &[
+                "nosuid",
+                "noexec",
+                "newinstance",
+                "ptmxmode=0666",
+                "mode=0620",
+                "gid=5",
+            ],
         )?,
-        mount("/dev/shm", "tmpfs", "shm", &["nosuid", "nodev", "noexec", "mode=1777", &shm])?,
-        mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"])?,
-        mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"])?,
+        mount(
+            "/dev/shm",
+            "tmpfs",
+            "shm",
+            &["nosuid", "nodev", "noexec", "mode=1777", &shm],
+        )?,
+        mount(
+            "/dev/mqueue",
+            "mqueue",
+            "mqueue",
+            &["nosuid", "noexec", "nodev"],
+        )?,
+        mount(
+            "/sys",
+            "sysfs",
+            "sysfs",
+            &["nosuid", "noexec", "nodev", "ro"],
+        )?,
         // Emptied at every start, as programs that keep their pid files there expect.
-        mount("/run", "tmpfs", "tmpfs", &["nosuid", "nodev", "mode=755", &run])?,
+        mount(
+            "/run",
+            "tmpfs",
+            "tmpfs",
+            &["nosuid", "nodev", "mode=755", &run],
+        )?,
         bind("/dev/console", places.console, &[])?,
     ];
     if host.unified {
         let systemd = record.init.argv.as_ref().is_some_and(|argv| {
-            argv.first().is_some_and(|program| program.contains("systemd"))
+            argv.first()
+                .is_some_and(|program| program.contains("systemd"))
         });
         let access = if systemd { "rw" } else { "ro" };
         mounts.push(mount(
@@ -146,12 +190,28 @@ fn mounts(record: &Record, host: &Host, places: &Places) -> Result<Vec<Mount>, O
         )?);
     }
     if record.init.argv.is_none() {
-        mounts.push(bind(FALLBACK_INIT, Path::new(HOST_INIT), &["ro", "nosuid", "nodev"])?);
+        mounts.push(bind(
+            FALLBACK_INIT,
+            Path::new(HOST_INIT),
+            &["ro", "nosuid", "nodev"],
+        )?);
     }
-    for name in ["cpuinfo", "diskstats", "loadavg", "meminfo", "stat", "swaps", "uptime"] {
+    for name in [
+        "cpuinfo",
+        "diskstats",
+        "loadavg",
+        "meminfo",
+        "stat",
+        "swaps",
+        "uptime",
+    ] {
         let source = Path::new(LXCFS).join(name);
         if source.exists() {
-            mounts.push(bind(&format!("/proc/{name}"), &source, &["nosuid", "nodev"])?);
+            mounts.push(bind(
+                &format!("/proc/{name}"),
+                &source,
+                &["nosuid", "nodev"],
+            )?);
         }
     }
     Ok(mounts)
@@ -162,12 +222,20 @@ fn mount(at: &str, typ: &str, source: &str, options: &[&str]) -> Result<Mount, O
         .destination(at)
         .typ(typ)
         .source(source)
-        .options(options.iter().map(|&option| option.to_owned()).collect::<Vec<_>>())
+        .options(
+            options
+                .iter()
+                .map(|&option| option.to_owned())
+                .collect::<Vec<_>>(),
+        )
         .build()
 }
 
 fn bind(at: &str, source: &Path, options: &[&str]) -> Result<Mount, OciSpecError> {
-    let options = ["bind"].iter().chain(options).map(|&option| option.to_owned());
+    let options = ["bind"]
+        .iter()
+        .chain(options)
+        .map(|&option| option.to_owned());
     MountBuilder::default()
         .destination(at)
         .typ("bind")
@@ -217,8 +285,13 @@ const MASKED: [&str; 11] = [
 ];
 
 /// What could change the host.
-const READ_ONLY: [&str; 5] =
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READ_ONLY: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
 
 fn paths(list: &[&str]) -> Vec<String> {
     list.iter().map(|&path| path.to_owned()).collect()
@@ -236,7 +309,10 @@ fn namespaces(host: &Host) -> Result<Vec<LinuxNamespace>, OciSpecError> {
     if host.unified {
         types.push(LinuxNamespaceType::Cgroup);
     }
-    types.into_iter().map(|typ| LinuxNamespaceBuilder::default().typ(typ).build()).collect()
+    types
+        .into_iter()
+        .map(|typ| LinuxNamespaceBuilder::default().typ(typ).build())
+        .collect()
 }
 
 /// How many processes and threads fit: more for bigger containers, never so many that a fork bomb
@@ -252,7 +328,7 @@ fn resources(record: &Record, host: &Host) -> Result<LinuxResources, OciSpecErro
         // Memory and swap together: none of it may be swap.
         limit = limit.swap(memory);
     }
-    let period = 100_000;
+    let period = 100_000_u64;
     LinuxResourcesBuilder::default()
         .memory(limit.build()?)
         .cpu(
@@ -261,7 +337,11 @@ fn resources(record: &Record, host: &Host) -> Result<LinuxResources, OciSpecErro
                 .quota(i64::from(record.spec.cpu_cores) * period.cast_signed())
                 .build()?,
         )
-        .pids(LinuxPidsBuilder::default().limit(process_limit(record.spec.memory_mb)).build()?)
+        .pids(
+            LinuxPidsBuilder::default()
+                .limit(process_limit(record.spec.memory_mb))
+                .build()?,
+        )
         .devices(devices()?)
         .build()
 }
@@ -280,7 +360,10 @@ fn devices() -> Result<Vec<LinuxDeviceCgroup>, OciSpecError> {
         }
     };
     Ok(vec![
-        LinuxDeviceCgroupBuilder::default().allow(false).access("rwm").build()?,
+        LinuxDeviceCgroupBuilder::default()
+            .allow(false)
+            .access("rwm")
+            .build()?,
         allow(1, Some(3))?,
         allow(1, Some(5))?,
         allow(1, Some(7))?,
@@ -319,13 +402,21 @@ mod tests {
             },
             slot: Slot(3),
             rootfs: "/images/x".into(),
-            init: Init { argv: None, stop_signal: libc::SIGTERM, env: Vec::new() },
+            init: Init {
+                argv: None,
+                stop_signal: libc::SIGTERM,
+                env: Vec::new(),
+            },
             user_data_done: false,
         }
     }
 
     fn built(unified: bool) -> serde_json::Value {
-        let host = Host { bounding: u64::MAX, unified, limits_swap: true };
+        let host = Host {
+            bounding: u64::MAX,
+            unified,
+            limits_swap: true,
+        };
         let places = Places {
             rootfs: Path::new("/r"),
             console: Path::new("/c"),

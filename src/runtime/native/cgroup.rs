@@ -43,11 +43,16 @@ impl Cgroups {
     /// Whether swap can be limited.
     pub(super) fn limits_swap(&self) -> bool {
         if !self.unified {
-            return self.root.join("memory/memory.memsw.limit_in_bytes").exists();
+            return self
+                .root
+                .join("memory/memory.memsw.limit_in_bytes")
+                .exists();
         }
         // The root of the hierarchy has no such file, all others do.
         fs::read_dir(&self.root).is_ok_and(|entries| {
-            entries.flatten().any(|entry| entry.path().join("memory.swap.max").exists())
+            entries
+                .flatten()
+                .any(|entry| entry.path().join("memory.swap.max").exists())
         })
     }
 
@@ -68,7 +73,9 @@ impl Cgroups {
             let dir = self.root.join(relative);
             return if dir.exists() { vec![dir] } else { Vec::new() };
         }
-        let Ok(entries) = fs::read_dir(&self.root) else { return Vec::new() };
+        let Ok(entries) = fs::read_dir(&self.root) else {
+            return Vec::new();
+        };
         let mut dirs: Vec<PathBuf> = entries
             .flatten()
             // `cpu` is a link to `cpu,cpuacct` on some hosts: once is enough.
@@ -188,9 +195,12 @@ fn field(text: &str, name: &str) -> u64 {
 
 /// Whether `/proc/PID/cgroup` names that group, or one below it, in any hierarchy.
 fn in_group(text: &str, group: &str) -> bool {
-    text.lines().filter_map(|line| line.splitn(3, ':').nth(2)).any(|path| {
-        path.strip_prefix(group).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    })
+    text.lines()
+        .filter_map(|line| line.splitn(3, ':').nth(2))
+        .any(|path| {
+            path.strip_prefix(group)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
 }
 
 fn collect_processes(dir: &Path, pids: &mut Vec<i32>) {
@@ -203,7 +213,9 @@ fn collect_processes(dir: &Path, pids: &mut Vec<i32>) {
 }
 
 fn child_dirs(dir: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(dir) else {
+        return Vec::new();
+    };
     entries
         .flatten()
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))

@@ -84,15 +84,21 @@ pub(super) fn bounding_set() -> u64 {
 }
 
 fn parse_bounding_set(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("CapBnd:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapBnd:"))?;
     u64::from_str_radix(line.trim(), 16).ok()
 }
 
 /// Open files and core dumps as on a normal machine, at most what the host allows: raising a hard
 /// limit needs a capability that the host may lack.
 pub(super) fn limits() -> Result<Vec<PosixRlimit>, OciSpecError> {
-    let files = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-    let cores = rustix::process::getrlimit(Resource::Core).maximum.unwrap_or(u64::MAX);
+    let files = rustix::process::getrlimit(Resource::Nofile)
+        .maximum
+        .unwrap_or(u64::MAX);
+    let cores = rustix::process::getrlimit(Resource::Core)
+        .maximum
+        .unwrap_or(u64::MAX);
     let files = files.min(1 << 20);
     Ok(vec![
         limit(PosixRlimitType::RlimitNofile, files.min(1024), files)?,
@@ -101,7 +107,11 @@ pub(super) fn limits() -> Result<Vec<PosixRlimit>, OciSpecError> {
 }
 
 fn limit(typ: PosixRlimitType, soft: u64, hard: u64) -> Result<PosixRlimit, OciSpecError> {
-    PosixRlimitBuilder::default().typ(typ).soft(soft).hard(hard).build()
+    PosixRlimitBuilder::default()
+        .typ(typ)
+        .soft(soft)
+        .hard(hard)
+        .build()
 }
 
 #[cfg(test)]
@@ -113,7 +123,13 @@ mod tests {
         let all = capabilities(true, u64::MAX).unwrap();
         assert_eq!(all.effective().as_ref().unwrap().len(), CAPABILITIES.len());
         let without = capabilities(true, !(1 << 22)).unwrap();
-        assert!(!without.effective().as_ref().unwrap().contains(&Capability::SysBoot));
+        assert!(
+            !without
+                .effective()
+                .as_ref()
+                .unwrap()
+                .contains(&Capability::SysBoot)
+        );
     }
 
     #[test]
@@ -125,7 +141,10 @@ mod tests {
 
     #[test]
     fn the_bounding_set_is_read() {
-        assert_eq!(parse_bounding_set("Name:\tx\nCapBnd:\t00000000000000ff\n"), Some(0xff));
+        assert_eq!(
+            parse_bounding_set("Name:\tx\nCapBnd:\t00000000000000ff\n"),
+            Some(0xff)
+        );
         assert_eq!(parse_bounding_set("Name:\tx\n"), None);
     }
 }

@@ -35,7 +35,10 @@ impl Console {
     pub(super) fn resume(source: File, log: PathBuf) -> Self {
         // What was collected is a hole now.
         let at = rustix::fs::seek(&source, rustix::fs::SeekFrom::Data(0)).unwrap_or_else(|_| {
-            source.metadata().map(|metadata| metadata.len()).unwrap_or_default()
+            source
+                .metadata()
+                .map(|metadata| metadata.len())
+                .unwrap_or_default()
         });
         Self { source, at, log }
     }
@@ -67,8 +70,12 @@ impl Console {
 
 /// Appends to a log and shortens it when it gets too long.
 pub(super) fn append(log: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file =
-        fs::OpenOptions::new().create(true).append(true).read(true).mode(0o600).open(log)?;
+    let mut file = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .read(true)
+        .mode(0o600)
+        .open(log)?;
     file.write_all(bytes)?;
     let length = file.metadata()?.len();
     if length <= LONGEST {
@@ -76,8 +83,12 @@ pub(super) fn append(log: &Path, bytes: &[u8]) -> io::Result<()> {
     }
     let kept = read_end(&mut file, length)?;
     let new = log.with_extension("log.new");
-    let mut shorter =
-        fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+    let mut shorter = fs::OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&new)?;
     shorter.write_all(&kept)?;
     fs::rename(new, log)
 }
@@ -135,7 +146,12 @@ mod tests {
         let log = dir.path().join("console.log");
         let path = Path::new("/dev/shm").join(format!("hzel-test-{}", rand::random::<u64>()));
         let open = || {
-            fs::OpenOptions::new().create(true).append(true).read(true).open(&path).unwrap()
+            fs::OpenOptions::new()
+                .create(true)
+                .append(true)
+                .read(true)
+                .open(&path)
+                .unwrap()
         };
         let mut writer = open();
         let mut console = Console::new(open(), log.clone());

@@ -58,14 +58,23 @@ fn template(dir: &Path, gib: u32) -> Result<PathBuf, RuntimeError> {
 }
 
 fn format(path: &Path, gib: u32) -> Result<(), RuntimeError> {
-    let file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path);
-    file.and_then(|file| file.set_len(u64::from(gib) * GIB)).or_fail(MAKE)?;
+    let file = fs::OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(path);
+    file.and_then(|file| file.set_len(u64::from(gib) * GIB))
+        .or_fail(MAKE)?;
     // No blocks for root: the tenant is root. A small journal: it is written on the host in full.
     // Room to grow to 1 TiB or 16 times, rather than 1024 times: it is copied with each disk.
     let grow = (1 << 28).max(u64::from(gib) * (GIB / 4096) * 16);
     let output = Command::new("mkfs.ext4")
-        .args(["-q", "-F", "-m", "0", "-b", "4096", "-J", "size=32", "-L", "hzel", "-E"])
-        .arg(format!("lazy_itable_init=1,lazy_journal_init=1,nodiscard,resize={grow}"))
+        .args([
+            "-q", "-F", "-m", "0", "-b", "4096", "-J", "size=32", "-L", "hzel", "-E",
+        ])
+        .arg(format!(
+            "lazy_itable_init=1,lazy_journal_init=1,nodiscard,resize={grow}"
+        ))
         .arg(path)
         .stdin(Stdio::null())
         .output()
@@ -87,7 +96,12 @@ fn missing_tool(tool: &str, error: &io::Error) -> RuntimeError {
 /// Copies a file's data and leaves its holes.
 fn copy_sparse(from: &Path, to: &Path) -> io::Result<()> {
     let from = File::open(from)?;
-    let to = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(to)?;
+    let to = fs::OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(to)?;
     let length = from.metadata()?.len();
     to.set_len(length)?;
     let mut at = 0;
@@ -159,12 +173,22 @@ fn try_mount(disk: &Path, target: &Path) -> io::Result<()> {
     let (device, _open) = attach(disk)?;
     // noinit_itable: the inode tables are zero because the file is sparse; the kernel would fill
     // them in the background, 300 MB of the host's for 18 GiB.
-    mount(&device, target, "ext4", MountFlags::NODEV, Some(c"discard,noinit_itable"))?;
+    mount(
+        &device,
+        target,
+        "ext4",
+        MountFlags::NODEV,
+        Some(c"discard,noinit_itable"),
+    )?;
     Ok(())
 }
 
 fn repair(disk: &Path) -> io::Result<()> {
-    let output = Command::new("e2fsck").arg("-p").arg(disk).stdin(Stdio::null()).output()?;
+    let output = Command::new("e2fsck")
+        .arg("-p")
+        .arg(disk)
+        .stdin(Stdio::null())
+        .output()?;
     // 0: clean, 1: mended. More: left broken, or it could not run.
     match output.status.code() {
         Some(0 | 1) => Ok(()),
@@ -215,7 +239,10 @@ const ATTEMPTS: u32 = 64;
 /// handle must be kept until it is mounted.
 fn attach(disk: &Path) -> io::Result<(PathBuf, OwnedFd)> {
     let file = fs::OpenOptions::new().read(true).write(true).open(disk)?;
-    let control = fs::OpenOptions::new().read(true).write(true).open("/dev/loop-control")?;
+    let control = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/loop-control")?;
     for _ in 0..ATTEMPTS {
         // SAFETY: the request takes no argument.
         let number = unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE) };
@@ -232,7 +259,10 @@ fn attach(disk: &Path) -> io::Result<(PathBuf, OwnedFd)> {
             Err(error) => return Err(error),
         }
     }
-    Err(io::Error::new(io::ErrorKind::ResourceBusy, "no free loop device"))
+    Err(io::Error::new(
+        io::ErrorKind::ResourceBusy,
+        "no free loop device",
+    ))
 }
 
 /// Not every file system can do direct IO (tmpfs for one).
@@ -266,7 +296,11 @@ fn configure(device: &File, file: &File, flags: u32) -> io::Result<()> {
     };
     // SAFETY: `config` is laid out as the kernel's struct and lives through the call.
     let result = unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, &raw const config) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 #[cfg(test)]
@@ -286,7 +320,10 @@ mod tests {
         assert_eq!(size, 64 << 20);
         assert!(taken < 1 << 20, "{taken} bytes");
         let mut tail = [0; 4];
-        File::open(&to).unwrap().read_exact_at(&mut tail, (64 << 20) - 4).unwrap();
+        File::open(&to)
+            .unwrap()
+            .read_exact_at(&mut tail, (64 << 20) - 4)
+            .unwrap();
         assert_eq!(&tail, b"tail");
     }
 

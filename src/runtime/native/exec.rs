@@ -69,10 +69,18 @@ fn describe(
         .ok_or_else(|| RuntimeError::CannotRun(format!("there is no user {wanted}")))?;
     let cwd = directory(&tree, spec.cwd.as_deref(), &identity.home)?;
     let mut env = bundle::default_env(image_env);
-    let own = [("HOME", &identity.home), ("USER", &identity.name), ("LOGNAME", &identity.name)];
+    let own = [
+        ("HOME", &identity.home),
+        ("USER", &identity.name),
+        ("LOGNAME", &identity.name),
+    ];
     let own = own.map(|(name, value)| (name.to_owned(), value.clone()));
     let mark = (MARK.to_owned(), spec.exec_id.clone());
-    for (name, value) in own.into_iter().chain(spec.env.iter().cloned()).chain([mark]) {
+    for (name, value) in own
+        .into_iter()
+        .chain(spec.env.iter().cloned())
+        .chain([mark])
+    {
         env.retain(|(known, _)| *known != name);
         env.push((name, value));
     }
@@ -92,12 +100,23 @@ fn check(spec: &ExecSpec) -> Result<(), RuntimeError> {
     if spec.argv.first().is_none_or(String::is_empty) {
         return Err(RuntimeError::CannotRun("no program is named".into()));
     }
-    let texts = spec.argv.iter().chain(spec.env.iter().flat_map(|(name, value)| [name, value]));
+    let texts = spec
+        .argv
+        .iter()
+        .chain(spec.env.iter().flat_map(|(name, value)| [name, value]));
     if texts.chain(&spec.cwd).any(|text| text.contains('\0')) {
-        return Err(RuntimeError::CannotRun("a NUL character cannot be passed".into()));
+        return Err(RuntimeError::CannotRun(
+            "a NUL character cannot be passed".into(),
+        ));
     }
-    if spec.env.iter().any(|(name, _)| name.is_empty() || name.contains('=')) {
-        return Err(RuntimeError::CannotRun("a variable's name is empty or has a =".into()));
+    if spec
+        .env
+        .iter()
+        .any(|(name, _)| name.is_empty() || name.contains('='))
+    {
+        return Err(RuntimeError::CannotRun(
+            "a variable's name is empty or has a =".into(),
+        ));
     }
     Ok(())
 }
@@ -108,12 +127,12 @@ fn directory<'a>(
     home: &'a str,
 ) -> Result<&'a str, RuntimeError> {
     match wanted {
-        Some(cwd) if !cwd.starts_with('/') => {
-            Err(RuntimeError::CannotRun(format!("the directory {cwd} is not absolute")))
-        }
-        Some(cwd) if !tree.is_dir(cwd) => {
-            Err(RuntimeError::CannotRun(format!("there is no directory {cwd}")))
-        }
+        Some(cwd) if !cwd.starts_with('/') => Err(RuntimeError::CannotRun(format!(
+            "the directory {cwd} is not absolute"
+        ))),
+        Some(cwd) if !tree.is_dir(cwd) => Err(RuntimeError::CannotRun(format!(
+            "there is no directory {cwd}"
+        ))),
         Some(cwd) => Ok(cwd),
         // A user whose home is missing starts at the root, as login does.
         None if home.starts_with('/') && tree.is_dir(home) => Ok(home),
@@ -143,7 +162,10 @@ fn attend(running: Running, stdout: pipe::Receiver, stderr: pipe::Receiver) -> E
         // Nobody may be waiting any more.
         let _unheard = exit_sender.send(outcome(result, &mut running));
     });
-    Exec { output: receiver, exit }
+    Exec {
+        output: receiver,
+        exit,
+    }
 }
 
 fn outcome(
@@ -151,7 +173,10 @@ fn outcome(
     running: &mut Running,
 ) -> Result<ExitStatus, RuntimeError> {
     let status = result.or_fail(RUN)?;
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(255);
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal))
+        .unwrap_or(255);
     if code != 0
         && let Some(error) = running.log.error()
     {
@@ -239,7 +264,10 @@ mod tests {
         assert!(check(&spec(&["true"])).is_ok());
         assert!(check(&spec(&[])).is_err());
         assert!(check(&spec(&["a\0b"])).is_err());
-        let named = |name: &str| ExecSpec { env: vec![(name.into(), "1".into())], ..spec(&["a"]) };
+        let named = |name: &str| ExecSpec {
+            env: vec![(name.into(), "1".into())],
+            ..spec(&["a"])
+        };
         assert!(check(&named("A")).is_ok());
         assert!(check(&named("A=B")).is_err());
     }
@@ -248,7 +276,10 @@ mod tests {
     fn the_runtimes_words_become_sentences() {
         let text = "executable file `x` not found in $PATH: No such file or directory";
         assert!(matches!(refusal(text), RuntimeError::CannotRun(_)));
-        assert!(matches!(refusal("something else"), RuntimeError::Failed { .. }));
+        assert!(matches!(
+            refusal("something else"),
+            RuntimeError::Failed { .. }
+        ));
     }
 
     #[tokio::test]

@@ -16,7 +16,10 @@ impl<T, E: Into<io::Error>> Context<T> for Result<T, E> {
     fn or_fail(self, what: &'static str) -> Result<T, RuntimeError> {
         self.map_err(|error| {
             let error = error.into();
-            if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            if matches!(
+                error.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            ) {
                 RuntimeError::NoSpace(format!("{what}: {error}"))
             } else {
                 failed(what, error)
@@ -27,7 +30,10 @@ impl<T, E: Into<io::Error>> Context<T> for Result<T, E> {
 
 /// A [`RuntimeError::Failed`] of any displayable cause.
 pub(super) fn failed(what: &'static str, cause: impl Display) -> RuntimeError {
-    RuntimeError::Failed { what, cause: cause.to_string() }
+    RuntimeError::Failed {
+        what,
+        cause: cause.to_string(),
+    }
 }
 
 /// The task or thread that did the work panicked or was cancelled at shutdown.

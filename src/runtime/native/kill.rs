@@ -33,15 +33,24 @@ pub(super) fn kill_run(cgroups: &Cgroups, group: &str, exec_id: &str) -> bool {
 
 fn find(pids: &[i32], exec_id: &str) -> Vec<i32> {
     let mark = format!("{MARK}={exec_id}");
-    let marked = pids.iter().copied().filter(|&pid| carries(pid, mark.as_bytes()));
-    relatives(marked.collect(), &stats(pids)).into_iter().collect()
+    let marked = pids
+        .iter()
+        .copied()
+        .filter(|&pid| carries(pid, mark.as_bytes()));
+    relatives(marked.collect(), &stats(pids))
+        .into_iter()
+        .collect()
 }
 
 fn carries(pid: i32, mark: &[u8]) -> bool {
     let mut environment = Vec::new();
     std::fs::File::open(format!("/proc/{pid}/environ"))
         .and_then(|file| file.take(ENVIRONMENT).read_to_end(&mut environment))
-        .is_ok_and(|_| environment.split(|&byte| byte == 0).any(|entry| entry == mark))
+        .is_ok_and(|_| {
+            environment
+                .split(|&byte| byte == 0)
+                .any(|entry| entry == mark)
+        })
 }
 
 /// Adds to the marked processes those they started: children, however deep, and members of their
@@ -52,7 +61,9 @@ fn relatives(mut found: BTreeSet<i32>, all: &HashMap<i32, Stat>) -> BTreeSet<i32
             .iter()
             .filter(|(pid, stat)| {
                 !found.contains(pid)
-                    && [stat.parent, stat.session, stat.group].iter().any(|id| found.contains(id))
+                    && [stat.parent, stat.session, stat.group]
+                        .iter()
+                        .any(|id| found.contains(id))
             })
             .map(|(&pid, _)| pid)
             .collect();
@@ -68,7 +79,12 @@ mod tests {
     use super::*;
 
     fn stat(parent: i32, group: i32, session: i32) -> Stat {
-        Stat { parent, group, session, start_time: 0 }
+        Stat {
+            parent,
+            group,
+            session,
+            start_time: 0,
+        }
     }
 
     #[test]

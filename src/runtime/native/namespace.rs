@@ -21,8 +21,12 @@ pub(super) fn on_own_thread<T: Send>(
     work: impl FnOnce() -> io::Result<T> + Send,
 ) -> io::Result<T> {
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name(name.into()).spawn_scoped(scope, work)?;
-        thread.join().unwrap_or_else(|_| Err(io::Error::other(format!("the {name} thread failed"))))
+        let thread = std::thread::Builder::new()
+            .name(name.into())
+            .spawn_scoped(scope, work)?;
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other(format!("the {name} thread failed"))))
     })
 }
 
@@ -34,7 +38,10 @@ pub(super) fn enter_private_mounts(hide: Option<&Path>) -> io::Result<()> {
     unsafe {
         rustix::thread::unshare_unsafe(UnshareFlags::FS | UnshareFlags::NEWNS)?;
     }
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )?;
     if let Some(path) = hide {
         unmount(path, UnmountFlags::DETACH)?;
     }
@@ -51,7 +58,10 @@ pub(super) fn pin_without(hide: &Path) -> io::Result<OwnedFd> {
         unsafe {
             rustix::thread::unshare_unsafe(UnshareFlags::FS | UnshareFlags::NEWNS)?;
         }
-        mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
+        mount_change(
+            "/",
+            MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,
+        )?;
         unmount(hide, UnmountFlags::DETACH)?;
         Ok(std::fs::File::open("/proc/thread-self/ns/mnt")?.into())
     })
@@ -62,7 +72,9 @@ pub(super) fn within<T: Send>(
     namespace: Option<BorrowedFd<'_>>,
     work: impl FnOnce() -> io::Result<T> + Send,
 ) -> io::Result<T> {
-    let Some(namespace) = namespace else { return work() };
+    let Some(namespace) = namespace else {
+        return work();
+    };
     on_own_thread("hzel-call", || {
         // SAFETY: as in `enter_private_mounts`.
         unsafe {
@@ -130,7 +142,11 @@ impl Sleeper {
                 std::ptr::null_mut(),
             )
         };
-        if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(Self { pid }) }
+        if pid < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(Self { pid })
+        }
     }
 }
 
@@ -179,5 +195,9 @@ pub(super) fn shift_owners(mount: BorrowedFd<'_>, users: &UserNamespace) -> io::
             size_of::<MountAttr>(),
         )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }

@@ -25,8 +25,14 @@ pub enum OciRuntimeChoice {
 }
 
 /// Where a package manager or an operator puts runtimes; a service's PATH may lack some.
-const PLACES: [&str; 6] =
-    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+const PLACES: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
 
 /// Where the unified hierarchy is mounted on a host that has both kinds of cgroups.
 const HYBRID: &str = "/sys/fs/cgroup/unified";
@@ -69,7 +75,13 @@ impl OciRuntime {
             match version(&path) {
                 Ok(version) => {
                     let kind = Kind::of(&version);
-                    return Ok(Self { path, kind, version, state, mounts: None });
+                    return Ok(Self {
+                        path,
+                        kind,
+                        version,
+                        state,
+                        mounts: None,
+                    });
                 }
                 Err(error) => reasons.push(format!("{} does not run ({error})", path.display())),
             }
@@ -98,9 +110,15 @@ impl OciRuntime {
     /// A command line up to the verb. Nothing of the server's environment goes along.
     fn command(&self, log: &Log) -> Command {
         let mut command = Command::new(&self.path);
-        command.env_clear().env("PATH", PLACES.join(":")).current_dir("/");
+        command
+            .env_clear()
+            .env("PATH", PLACES.join(":"))
+            .current_dir("/");
         command.arg("--root").arg(&self.state);
-        command.arg("--log").arg(&log.path).args(["--log-format", "json"]);
+        command
+            .arg("--log")
+            .arg(&log.path)
+            .args(["--log-format", "json"]);
         command
     }
 
@@ -122,7 +140,9 @@ impl OciRuntime {
         if status.success() {
             return Ok(());
         }
-        Err(Refusal(log.error().unwrap_or_else(|| format!("{} {status}", self.path.display()))))
+        Err(Refusal(log.error().unwrap_or_else(|| {
+            format!("{} {status}", self.path.display())
+        })))
     }
 
     /// Calls a verb and waits for it. Blocks.
@@ -148,7 +168,11 @@ impl OciRuntime {
         let log = Log::new()?;
         let description = Log::holding(process)?;
         let mut command = tokio::process::Command::from(self.command(&log));
-        command.arg("exec").arg("--process").arg(&description.path).arg(id);
+        command
+            .arg("exec")
+            .arg("--process")
+            .arg(&description.path)
+            .arg(id);
         command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         let mounts = self.mounts.as_ref().map(|fd| fd.as_fd());
         let handle = tokio::runtime::Handle::current();
@@ -156,7 +180,11 @@ impl OciRuntime {
             let _context = handle.enter();
             command.spawn()
         })?;
-        Ok(Running { child, log, _description: description })
+        Ok(Running {
+            child,
+            log,
+            _description: description,
+        })
     }
 }
 
@@ -191,7 +219,10 @@ fn locate(name: &Path) -> Option<PathBuf> {
 }
 
 fn version(path: &Path) -> io::Result<String> {
-    let output = Command::new(path).arg("--version").stdin(Stdio::null()).output()?;
+    let output = Command::new(path)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output()?;
     if !output.status.success() {
         return Err(io::Error::other(output.status.to_string()));
     }
@@ -208,6 +239,8 @@ impl std::fmt::Display for Refusal {
         f.write_str(&self.0)
     }
 }
+
+impl std::error::Error for Refusal {}
 
 impl From<io::Error> for Refusal {
     fn from(error: io::Error) -> Self {
@@ -226,8 +259,15 @@ pub(super) struct Log {
 impl Log {
     fn new() -> io::Result<Self> {
         let file = std::fs::File::from(memfd_create(c"hzel-oci", MemfdFlags::CLOEXEC)?);
-        let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_fd().as_raw_fd());
-        Ok(Self { file, path: path.into() })
+        let path = format!(
+            "/proc/{}/fd/{}",
+            std::process::id(),
+            file.as_fd().as_raw_fd()
+        );
+        Ok(Self {
+            file,
+            path: path.into(),
+        })
     }
 
     fn holding(bytes: &[u8]) -> io::Result<Self> {
@@ -240,7 +280,11 @@ impl Log {
     pub(super) fn error(&mut self) -> Option<String> {
         let mut text = String::new();
         self.file.rewind().ok()?;
-        self.file.by_ref().take(1 << 20).read_to_string(&mut text).ok()?;
+        self.file
+            .by_ref()
+            .take(1 << 20)
+            .read_to_string(&mut text)
+            .ok()?;
         last_error(&text)
     }
 }
@@ -285,6 +329,9 @@ mod tests {
     fn a_missing_runtime_says_what_to_install() {
         let choice = OciRuntimeChoice::Path("/nonexistent/crun".into());
         let error = OciRuntime::find(&choice, PathBuf::new()).unwrap_err();
-        assert!(error.to_string().contains("apt-get install crun"), "{error}");
+        assert!(
+            error.to_string().contains("apt-get install crun"),
+            "{error}"
+        );
     }
 }

@@ -20,12 +20,17 @@ pub(super) struct ProcessId {
 impl ProcessId {
     /// Names the process that has `pid` now.
     pub(super) fn of(pid: i32) -> io::Result<Self> {
-        Ok(Self { pid, start_time: start_time(pid)? })
+        Ok(Self {
+            pid,
+            start_time: start_time(pid)?,
+        })
     }
 
     /// A handle on exactly this process; `None` when it is gone.
     pub(super) fn open(self) -> io::Result<Option<Process>> {
-        let Some(pid) = Pid::from_raw(self.pid) else { return Ok(None) };
+        let Some(pid) = Pid::from_raw(self.pid) else {
+            return Ok(None);
+        };
         let fd = match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(fd) => fd,
             Err(rustix::io::Errno::SRCH) => return Ok(None),
@@ -49,8 +54,14 @@ pub(super) struct Process {
 impl Process {
     /// Whether it has not ended yet.
     pub(super) fn alive(&self) -> bool {
-        let mut poll = [rustix::event::PollFd::new(&self.fd, rustix::event::PollFlags::IN)];
-        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut poll = [rustix::event::PollFd::new(
+            &self.fd,
+            rustix::event::PollFlags::IN,
+        )];
+        let now = rustix::event::Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         matches!(rustix::event::poll(&mut poll, Some(&now)), Ok(0))
     }
 
@@ -64,7 +75,9 @@ impl Process {
 
     /// Waits for its end.
     pub(super) async fn ended(&self) -> io::Result<()> {
-        let fd = AsyncFd::with_interest(self.fd.try_clone()?, Interest::READABLE)?;
+        let fd = self.fd.try_clone()?;
+        // SAFETY: an owned descriptor of its own, which nothing else closes or replaces.
+        let fd = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?;
         fd.readable().await?.retain_ready();
         Ok(())
     }
@@ -115,23 +128,42 @@ mod tests {
     fn a_program_name_cannot_shift_the_fields() {
         let text = "42 (a) b (c) S 7 8 9 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 987 0 0";
         let stat = parse_stat(text).unwrap();
-        assert_eq!(stat, Stat { parent: 7, group: 8, session: 9, start_time: 987 });
+        assert_eq!(
+            stat,
+            Stat {
+                parent: 7,
+                group: 8,
+                session: 9,
+                start_time: 987
+            }
+        );
     }
 
     #[test]
     fn a_reused_pid_is_not_the_process() {
         let own = ProcessId::of(std::process::id().cast_signed()).unwrap();
         assert!(own.open().unwrap().unwrap().alive());
-        let other = ProcessId { start_time: own.start_time + 1, ..own };
+        let other = ProcessId {
+            start_time: own.start_time + 1,
+            ..own
+        };
         assert!(other.open().unwrap().is_none());
     }
 
     #[tokio::test]
     async fn the_end_is_seen() {
-        let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("100")
+            .spawn()
+            .unwrap();
         let id = ProcessId::of(child.id().cast_signed()).unwrap();
         let process = id.open().unwrap().unwrap();
-        assert!(!process.ended_within(Duration::from_millis(5)).await.unwrap());
+        assert!(
+            !process
+                .ended_within(Duration::from_millis(5))
+                .await
+                .unwrap()
+        );
         process.signal(Signal::KILL).unwrap();
         assert!(process.ended_within(Duration::from_secs(5)).await.unwrap());
         child.wait().unwrap();

@@ -90,12 +90,24 @@ pub(super) fn filter() -> Result<LinuxSeccomp, OciSpecError> {
         .flat_map(|group| group.split_ascii_whitespace())
         .map(str::to_owned)
         .collect::<Vec<_>>();
-    let mut rules = vec![LinuxSyscallBuilder::default()
-        .names(names)
-        .action(LinuxSeccompAction::ScmpActAllow)
-        .build()?];
-    rules.push(allow_if("clone", 0, CLONE_NAMESPACES, LinuxSeccompOperator::ScmpCmpMaskedEq)?);
-    rules.push(allow_if("socket", 0, AF_VSOCK, LinuxSeccompOperator::ScmpCmpNe)?);
+    let mut rules = vec![
+        LinuxSyscallBuilder::default()
+            .names(names)
+            .action(LinuxSeccompAction::ScmpActAllow)
+            .build()?,
+    ];
+    rules.push(allow_if(
+        "clone",
+        0,
+        CLONE_NAMESPACES,
+        LinuxSeccompOperator::ScmpCmpMaskedEq,
+    )?);
+    rules.push(allow_if(
+        "socket",
+        0,
+        AF_VSOCK,
+        LinuxSeccompOperator::ScmpCmpNe,
+    )?);
     for personality in PERSONALITIES {
         rules.push(allow_if(
             "personality",
@@ -127,8 +139,15 @@ fn allow_if(
     value: u64,
     op: LinuxSeccompOperator,
 ) -> Result<LinuxSyscall, OciSpecError> {
-    let arg = LinuxSeccompArgBuilder::default().index(index).value(value).op(op);
-    let arg = if op == LinuxSeccompOperator::ScmpCmpMaskedEq { arg.value_two(0_u64) } else { arg };
+    let arg = LinuxSeccompArgBuilder::default()
+        .index(index)
+        .value(value)
+        .op(op);
+    let arg = if op == LinuxSeccompOperator::ScmpCmpMaskedEq {
+        arg.value_two(0_u64)
+    } else {
+        arg
+    };
     LinuxSyscallBuilder::default()
         .names(vec![name.to_owned()])
         .action(LinuxSeccompAction::ScmpActAllow)

@@ -78,8 +78,6 @@ pub(super) struct RunState {
     pub started_at: DateTime<Utc>,
     /// Device and inode of the console's file, to recognise it in the tenant's own tree.
     pub console: (u64, u64),
-    /// MiB, as started.
-    pub memory_mb: u32,
     /// The boot this ran in: `/run` may survive a reboot on a host where it is no tmpfs.
     pub boot_id: String,
 }
@@ -97,7 +95,11 @@ impl Layout {
     /// `data` is `<data_dir>/native`.
     pub(super) fn new(data: PathBuf, instance: String) -> Self {
         let run = Path::new("/run/hzel").join(&instance);
-        Self { data, run, instance }
+        Self {
+            data,
+            run,
+            instance,
+        }
     }
 
     pub(super) fn data(&self) -> &Path {
@@ -165,7 +167,12 @@ impl Layout {
     /// Makes the directories. Those on the way to a container's tree can be passed, not listed, by
     /// anyone: the container's root is nobody on the host and must get through.
     pub(super) fn prepare(&self) -> io::Result<()> {
-        for dir in [self.containers(), self.staging(), self.trash(), self.templates()] {
+        for dir in [
+            self.containers(),
+            self.staging(),
+            self.trash(),
+            self.templates(),
+        ] {
             make_dir(&dir, 0o700)?;
         }
         make_dir(Path::new("/run/hzel"), 0o711)?;
@@ -176,7 +183,10 @@ impl Layout {
 
 /// Makes a directory and those above it; not an error when it is there.
 pub(super) fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(mode).create(path)
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
 }
 
 /// Writes a JSON file so that a reader sees the old or the new one, whole, also after a crash.
@@ -223,7 +233,9 @@ pub(super) fn remove_dir(path: &Path) -> io::Result<()> {
 
 /// The kernel's name for this boot.
 pub(super) fn boot_id() -> io::Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?
+        .trim()
+        .to_owned())
 }
 
 /// The installation's four digits, made at first use.
@@ -237,8 +249,11 @@ pub(super) fn instance(data: &Path) -> io::Result<String> {
         )),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let made = format!("{:04x}", rand::random::<u16>());
-            let mut file =
-                fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path)?;
+            let mut file = fs::OpenOptions::new()
+                .create_new(true)
+                .write(true)
+                .mode(0o600)
+                .open(&path)?;
             file.write_all(made.as_bytes())?;
             file.sync_all()?;
             Ok(made)
@@ -267,7 +282,12 @@ mod tests {
     #[test]
     fn slots_do_not_share_ids() {
         assert_eq!(Slot(2).base_id() - Slot(1).base_id(), IDS);
-        assert!(Slot(LAST_SLOT).base_id().checked_add(IDS).is_some_and(|end| end <= 0x7fff_ffff));
+        assert!(
+            Slot(LAST_SLOT)
+                .base_id()
+                .checked_add(IDS)
+                .is_some_and(|end| end <= 0x7fff_ffff)
+        );
     }
 
     #[test]

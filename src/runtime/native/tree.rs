@@ -24,7 +24,9 @@ impl Tree {
     /// `root` is a path of the host that the tenant has no say in.
     pub(super) fn open(root: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self { root: openat(rustix::fs::CWD, root, flags, Mode::empty())? })
+        Ok(Self {
+            root: openat(rustix::fs::CWD, root, flags, Mode::empty())?,
+        })
     }
 
     /// The tree a running process sees.
@@ -34,7 +36,13 @@ impl Tree {
 
     fn resolve(&self, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        openat2(&self.root, path, flags | OFlags::CLOEXEC, Mode::empty(), within)
+        openat2(
+            &self.root,
+            path,
+            flags | OFlags::CLOEXEC,
+            Mode::empty(),
+            within,
+        )
     }
 
     /// A regular file's content, at most `limit` bytes of it; `None` when there is no such file.
@@ -79,7 +87,7 @@ impl Tree {
             .and_then(|()| own(&file, mode, owner))
             .and_then(|()| renameat(&dir, &new, &dir, name).map_err(Into::into));
         if result.is_err() {
-            drop(unlinkat(&dir, &new, AtFlags::empty()));
+            let _absent = unlinkat(&dir, &new, AtFlags::empty());
         }
         result
     }
@@ -97,7 +105,13 @@ impl Tree {
         match mkdirat(&above, name, Mode::from_raw_mode(mode)) {
             Ok(()) => {
                 let (uid, gid) = (Uid::from_raw(owner), Gid::from_raw(owner));
-                chownat(&above, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+                chownat(
+                    &above,
+                    name,
+                    Some(uid),
+                    Some(gid),
+                    AtFlags::SYMLINK_NOFOLLOW,
+                )?;
             }
             Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
@@ -107,7 +121,11 @@ impl Tree {
 }
 
 fn own(file: &File, mode: u32, owner: u32) -> io::Result<()> {
-    fchown(file.as_fd(), Some(Uid::from_raw(owner)), Some(Gid::from_raw(owner)))?;
+    fchown(
+        file.as_fd(),
+        Some(Uid::from_raw(owner)),
+        Some(Gid::from_raw(owner)),
+    )?;
     fchmod(file.as_fd(), Mode::from_raw_mode(mode))?;
     Ok(())
 }
@@ -139,11 +157,20 @@ mod tests {
     fn what_is_written_is_read_within_bounds() {
         let dir = tempfile::tempdir().unwrap();
         let tree = Tree::open(dir.path()).unwrap();
-        tree.write("/root/.ssh/authorized_keys", b"a key", 0o600, owner()).unwrap();
-        assert_eq!(tree.read("/root/.ssh/authorized_keys", 2).unwrap().unwrap(), b"a ");
+        tree.write("/root/.ssh/authorized_keys", b"a key", 0o600, owner())
+            .unwrap();
+        assert_eq!(
+            tree.read("/root/.ssh/authorized_keys", 2).unwrap().unwrap(),
+            b"a "
+        );
         let mode = std::fs::metadata(dir.path().join("root/.ssh/authorized_keys")).unwrap();
         assert_eq!(mode.permissions().mode() & 0o777, 0o600);
-        assert_eq!(std::fs::read_dir(dir.path().join("root/.ssh")).unwrap().count(), 1);
+        assert_eq!(
+            std::fs::read_dir(dir.path().join("root/.ssh"))
+                .unwrap()
+                .count(),
+            1
+        );
     }
 
     #[test]

@@ -16,17 +16,24 @@ impl Identity {
     /// needs no entry.
     pub(super) fn find(wanted: &str, passwd: &str, group: &str) -> Option<Self> {
         let number: Option<u32> = wanted.parse().ok();
-        let entry = passwd.lines().filter_map(Entry::parse).find(|entry| match number {
-            Some(uid) => entry.uid == uid,
-            None => entry.name == wanted,
-        });
+        let entry = passwd
+            .lines()
+            .filter_map(Entry::parse)
+            .find(|entry| match number {
+                Some(uid) => entry.uid == uid,
+                None => entry.name == wanted,
+            });
         match (entry, number) {
             (Some(entry), _) => Some(Self {
                 uid: entry.uid,
                 gid: entry.gid,
                 groups: groups_of(entry.name, group),
                 name: entry.name.to_owned(),
-                home: if entry.home.is_empty() { "/".into() } else { entry.home.to_owned() },
+                home: if entry.home.is_empty() {
+                    "/".into()
+                } else {
+                    entry.home.to_owned()
+                },
             }),
             (None, Some(uid)) => Some(Self {
                 uid,
@@ -62,7 +69,12 @@ impl<'a> Entry<'a> {
         let uid = fields.nth(1)?.parse().ok()?;
         let gid = fields.next()?.parse().ok()?;
         let home = fields.nth(1).unwrap_or_default();
-        Some(Self { name, uid, gid, home })
+        Some(Self {
+            name,
+            uid,
+            gid,
+            home,
+        })
     }
 }
 
@@ -72,7 +84,11 @@ fn groups_of(user: &str, group: &str) -> Vec<u32> {
         .filter_map(|line| {
             let mut fields = line.split(':');
             let gid = fields.nth(2)?.parse().ok()?;
-            fields.next()?.split(',').any(|member| member.trim() == user).then_some(gid)
+            fields
+                .next()?
+                .split(',')
+                .any(|member| member.trim() == user)
+                .then_some(gid)
         })
         .collect()
 }
@@ -88,7 +104,10 @@ mod tests {
     #[test]
     fn names_and_numbers_lead_to_the_same_user() {
         let ada = Identity::find("ada", PASSWD, GROUP).unwrap();
-        assert_eq!((ada.uid, ada.gid, ada.home.as_str()), (1000, 1001, "/home/ada"));
+        assert_eq!(
+            (ada.uid, ada.gid, ada.home.as_str()),
+            (1000, 1001, "/home/ada")
+        );
         assert_eq!(ada.groups, [27]);
         assert_eq!(Identity::find("1000", PASSWD, GROUP).unwrap(), ada);
     }
