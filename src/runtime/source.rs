@@ -84,7 +84,7 @@ mod tests {
             "https://example.net/x",
             "Debian 12",
             "a b",
-            "UPPER/case",
+            "a/UPPER",
             "oci:",
         ] {
             let said = ImageSource::parse(bad).unwrap_err();

@@ -1,1 +1,219 @@
-//! The embedded engine.
+//! The embedded engine: containers by an OCI runtime binary, without a daemon.
+//!
+//! [`NativeRuntime`] answers the [`Runtime`] trait. Behind it, `engine` holds the parts and who
+//! may act, `lifecycle` the actions; `assemble` mounts a container's file system by `disk` and
+//! `namespace`; `bundle` with `confine` and `seccomp` describes its sandbox to `oci_runtime`;
+//! `exec`, `kill`, `metrics` and `console` deal with running ones, `watch` and `reconcile` with
+//! what happens by itself and what an earlier server left. `network` connects, `images` keeps the
+//! trees containers start from, `doctor` explains what a machine lacks.
+//!
+//! No state is kept that is not also on the disk or in the kernel: a server may be killed at any
+//! instant, containers run on, and the next one takes them up.
+
+mod assemble;
+mod bundle;
+mod cgroup;
+mod confine;
+mod console;
+mod disk;
+pub mod doctor;
+mod engine;
+mod exec;
+mod fault;
+pub mod images;
+mod kill;
+mod lifecycle;
+mod metrics;
+mod namespace;
+pub mod network;
+mod oci_runtime;
+mod process;
+mod reconcile;
+mod revert;
+mod seccomp;
+mod state;
+mod tree;
+mod users;
+mod watch;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{OnceCell, broadcast};
+
+pub use self::oci_runtime::{OciRuntime, OciRuntimeChoice};
+
+use self::engine::Engine;
+use self::fault::{Context as _, blocking};
+use self::images::ImageStore;
+use super::{
+    Capabilities, ContainerSpec, Created, Exec, ExecSpec, Fact, Finding, ImageProgress,
+    ImageSource, Metrics, PreparedImage, Reconciled, Runtime, RuntimeError, RuntimeEvent, Started,
+};
+use crate::domain::ids::ContainerId;
+
+/// How many deaths a slow listener may be behind before it misses some and must reconcile.
+const EVENTS: usize = 256;
+
+/// What the embedded engine needs to know.
+#[derive(Debug, Clone)]
+pub struct NativeConfig {
+    /// The server's data directory; the engine's files go to `native` in it.
+    pub data_dir: PathBuf,
+    /// The program that makes the sandboxes.
+    pub oci_runtime: OciRuntimeChoice,
+}
+
+/// The embedded engine, also on a machine where it cannot work: then its operations say what is
+/// missing.
+pub struct NativeRuntime {
+    config: NativeConfig,
+    images: ImageStore,
+    engine: OnceCell<Arc<Engine>>,
+    events: broadcast::Sender<RuntimeEvent>,
+}
+
+impl NativeRuntime {
+    /// Touches nothing yet: the first operation does, and takes up what still runs.
+    ///
+    /// # Errors
+    /// None at present; a driver may find its configuration impossible.
+    pub fn new(config: NativeConfig) -> Result<Self, RuntimeError> {
+        let images = ImageStore::new(config.data_dir.join("native").join("images"));
+        let (events, _) = broadcast::channel(EVENTS);
+        Ok(Self {
+            config,
+            images,
+            engine: OnceCell::new(),
+            events,
+        })
+    }
+
+    /// The engine, opened when it is needed first and as often as it fails.
+    async fn engine(&self) -> Result<&Arc<Engine>, RuntimeError> {
+        self.engine
+            .get_or_try_init(|| {
+                Engine::open(&self.config, self.images.clone(), self.events.clone())
+            })
+            .await
+    }
+}
+
+#[async_trait]
+impl Runtime for NativeRuntime {
+    fn name(&self) -> &'static str {
+        "native"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            live_limits: false,
+            metrics: true,
+        }
+    }
+
+    async fn examine(&self) -> Vec<Finding> {
+        doctor::examine(&self.config).await
+    }
+
+    async fn ready(&self) -> Result<(), RuntimeError> {
+        self.engine().await?.ready()
+    }
+
+    // Images need neither lock nor running engine: they can be made while a server runs.
+
+    async fn prepare_image(
+        &self,
+        name: &str,
+        source: &ImageSource,
+        progress: ImageProgress,
+    ) -> Result<PreparedImage, RuntimeError> {
+        self.images.prepare(name, source, progress).await
+    }
+
+    async fn has_image(&self, name: &str) -> Result<bool, RuntimeError> {
+        let (images, name) = (self.images.clone(), name.to_owned());
+        blocking(move || match images.open(&name) {
+            Ok(_) => Ok(true),
+            Err(RuntimeError::ImageMissing(_)) => Ok(false),
+            Err(error) => Err(error),
+        })
+        .await
+    }
+
+    async fn remove_image(&self, name: &str) -> Result<(), RuntimeError> {
+        self.images.remove(name).await
+    }
+
+    async fn create(&self, spec: &ContainerSpec) -> Result<Created, RuntimeError> {
+        self.engine().await?.create(spec).await
+    }
+
+    async fn start(&self, spec: &ContainerSpec) -> Result<Started, RuntimeError> {
+        self.engine().await?.start(spec).await
+    }
+
+    async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<(), RuntimeError> {
+        self.engine().await?.stop(id, grace).await
+    }
+
+    async fn delete(&self, id: &ContainerId) -> Result<(), RuntimeError> {
+        self.engine().await?.delete(id).await
+    }
+
+    async fn fact(&self, id: &ContainerId) -> Result<Fact, RuntimeError> {
+        Ok(self.engine().await?.fact(id))
+    }
+
+    async fn metrics(&self, id: &ContainerId) -> Result<Metrics, RuntimeError> {
+        self.engine().await?.metrics(id).await
+    }
+
+    async fn logs(&self, id: &ContainerId, lines: usize) -> Result<String, RuntimeError> {
+        let engine = self.engine().await?;
+        let entry = engine.existing(id)?;
+        let log = engine.layout.console(id);
+        blocking(move || {
+            if let Some(live) = entry.live() {
+                watch::collect(&live)?;
+            }
+            console::tail(&log, lines).or_fail("could not read the console's log")
+        })
+        .await
+    }
+
+    async fn exec(&self, id: &ContainerId, spec: ExecSpec) -> Result<Exec, RuntimeError> {
+        let engine = self.engine().await?;
+        let (entry, live) = engine.running(id)?;
+        let init = entry.record().init;
+        let pid = live.process.id.pid;
+        exec::start(&engine.oci, &engine.host, id.as_str(), &init, pid, spec).await
+    }
+
+    async fn kill_exec(&self, id: &ContainerId, exec_id: &str) -> Result<(), RuntimeError> {
+        let engine = self.engine().await?;
+        if engine.existing(id)?.live().is_none() {
+            return Ok(());
+        }
+        let (engine, group) = (Arc::clone(engine), engine.layout.cgroup(id));
+        let exec_id = exec_id.to_owned();
+        blocking(move || {
+            if kill::kill_run(&engine.cgroups, &group, &exec_id) {
+                Ok(())
+            } else {
+                Err(RuntimeError::Timeout("ending the processes"))
+            }
+        })
+        .await
+    }
+
+    fn events(&self) -> broadcast::Receiver<RuntimeEvent> {
+        self.events.subscribe()
+    }
+
+    async fn reconcile(&self, known: &[ContainerId]) -> Result<Reconciled, RuntimeError> {
+        self.engine().await?.reconcile(known).await
+    }
+}

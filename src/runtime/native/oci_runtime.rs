@@ -1,0 +1,337 @@
+//! Calling the OCI runtime binary: `crun`, `runc`, or any other with the same command line.
+//!
+//! Only the standard verbs are used, so gVisor's `runsc` or Kata can be named instead. A verb's
+//! errors are read from the runtime's own log, which keeps them apart from a program's output.
+
+use std::io::{self, Read as _, Seek as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use super::namespace;
+use crate::runtime::RuntimeError;
+
+/// Which OCI runtime to use.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum OciRuntimeChoice {
+    /// The first of `crun` and `runc` that works.
+    #[default]
+    Auto,
+    /// A program's name, looked up in PATH, or its path.
+    Path(PathBuf),
+}
+
+/// Where a package manager or an operator puts runtimes; a service's PATH may lack some.
+const PLACES: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
+
+/// Where the unified hierarchy is mounted on a host that has both kinds of cgroups.
+const HYBRID: &str = "/sys/fs/cgroup/unified";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Crun,
+    Runc,
+    Other,
+}
+
+/// A runtime that was found and answered.
+#[derive(Debug, Clone)]
+pub struct OciRuntime {
+    path: PathBuf,
+    pub(super) kind: Kind,
+    /// What it says of itself, one line.
+    pub version: String,
+    state: PathBuf,
+    /// The mounts it is called among, where it cannot bear the host's.
+    mounts: Option<Arc<OwnedFd>>,
+}
+
+impl OciRuntime {
+    /// Finds one. `state` is where it keeps what it knows of its containers.
+    ///
+    /// # Errors
+    /// `Unavailable`, naming what to install, when there is none that answers.
+    pub fn find(choice: &OciRuntimeChoice, state: PathBuf) -> Result<Self, RuntimeError> {
+        let wanted: Vec<&Path> = match choice {
+            OciRuntimeChoice::Auto => vec![Path::new("crun"), Path::new("runc")],
+            OciRuntimeChoice::Path(path) => vec![path],
+        };
+        let mut reasons = Vec::new();
+        for name in wanted {
+            let Some(path) = locate(name) else {
+                reasons.push(format!("{} is not installed", name.display()));
+                continue;
+            };
+            match version(&path) {
+                Ok(version) => {
+                    let kind = Kind::of(&version);
+                    return Ok(Self {
+                        path,
+                        kind,
+                        version,
+                        state,
+                        mounts: None,
+                    });
+                }
+                Err(error) => reasons.push(format!("{} does not run ({error})", path.display())),
+            }
+        }
+        Err(RuntimeError::Unavailable(format!(
+            "no OCI runtime: {}; apt-get install crun",
+            reasons.join(", ")
+        )))
+    }
+
+    /// What to hide from it: crun refuses a host with both kinds of cgroups, and works with the
+    /// first kind when it does not see the second.
+    pub(super) fn hides(&self) -> Option<&'static Path> {
+        let hybrid = Path::new(HYBRID);
+        (self.kind == Kind::Crun && hybrid.join("cgroup.procs").exists()).then_some(hybrid)
+    }
+
+    /// Makes the mounts it is called among, if it needs any of its own.
+    pub(super) fn pin_mounts(&mut self) -> io::Result<()> {
+        if let Some(hidden) = self.hides() {
+            self.mounts = Some(Arc::new(namespace::pin_without(hidden)?));
+        }
+        Ok(())
+    }
+
+    /// A command line up to the verb. Nothing of the server's environment goes along.
+    fn command(&self, log: &Log) -> Command {
+        let mut command = Command::new(&self.path);
+        command
+            .env_clear()
+            .env("PATH", PLACES.join(":"))
+            .current_dir("/");
+        command.arg("--root").arg(&self.state);
+        command
+            .arg("--log")
+            .arg(&log.path)
+            .args(["--log-format", "json"]);
+        command
+    }
+
+    /// Calls a verb among the mounts of the calling thread and waits for it. Its own standard
+    /// streams become those of what it starts.
+    pub(super) fn call_here(&self, args: &[&str], output: Option<OwnedFd>) -> Result<(), Refusal> {
+        let mut log = Log::new()?;
+        let mut command = self.command(&log);
+        command.args(args).stdin(Stdio::null());
+        match output {
+            Some(output) => {
+                command.stdout(output.try_clone()?).stderr(output);
+            }
+            None => {
+                command.stdout(Stdio::null()).stderr(Stdio::null());
+            }
+        }
+        let status = command.spawn()?.wait()?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(Refusal(log.error().unwrap_or_else(|| {
+            format!("{} {status}", self.path.display())
+        })))
+    }
+
+    /// Calls a verb and waits for it. Blocks.
+    pub(super) fn call(&self, args: &[&str]) -> Result<(), Refusal> {
+        let mounts = self.mounts.as_ref().map(|fd| fd.as_fd());
+        let mut refusal = None;
+        namespace::within(mounts, || {
+            refusal = self.call_here(args, None).err();
+            Ok(())
+        })?;
+        refusal.map_or(Ok(()), Err)
+    }
+
+    /// Starts `exec` of the process described by `process` and leaves it running. Must be called
+    /// within the async runtime.
+    pub(super) fn spawn_exec(
+        &self,
+        id: &str,
+        process: &[u8],
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    ) -> io::Result<Running> {
+        let log = Log::new()?;
+        let description = Log::holding(process)?;
+        let mut command = tokio::process::Command::from(self.command(&log));
+        command
+            .arg("exec")
+            .arg("--process")
+            .arg(&description.path)
+            .arg(id);
+        command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+        let mounts = self.mounts.as_ref().map(|fd| fd.as_fd());
+        let handle = tokio::runtime::Handle::current();
+        let child = namespace::within(mounts, || {
+            let _context = handle.enter();
+            command.spawn()
+        })?;
+        Ok(Running {
+            child,
+            log,
+            _description: description,
+        })
+    }
+}
+
+/// An `exec` under way.
+pub(super) struct Running {
+    pub child: tokio::process::Child,
+    pub log: Log,
+    /// Read by the runtime some time after its start, through this process's descriptors.
+    _description: Log,
+}
+
+impl Kind {
+    fn of(version: &str) -> Self {
+        match version.split([' ', '\n']).next() {
+            Some("crun") => Self::Crun,
+            Some("runc") => Self::Runc,
+            _ => Self::Other,
+        }
+    }
+}
+
+fn locate(name: &Path) -> Option<PathBuf> {
+    if name.is_absolute() {
+        return name.is_file().then(|| name.to_owned());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .filter(|dir| dir.is_absolute())
+        .chain(PLACES.map(PathBuf::from))
+        .map(|dir| dir.join(name))
+        .find(|candidate| candidate.is_file())
+}
+
+fn version(path: &Path) -> io::Result<String> {
+    let output = Command::new(path)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output()?;
+    if !output.status.success() {
+        return Err(io::Error::other(output.status.to_string()));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+/// Why a verb failed, in the runtime's words.
+#[derive(Debug)]
+pub(super) struct Refusal(pub String);
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// A file in memory that a child opens through our `/proc` entry: no descriptor is inherited, so
+/// none can leak into a container, and a killed server leaves no file.
+#[derive(Debug)]
+pub(super) struct Log {
+    file: std::fs::File,
+    path: PathBuf,
+}
+
+impl Log {
+    fn new() -> io::Result<Self> {
+        let file = std::fs::File::from(memfd_create(c"hzel-oci", MemfdFlags::CLOEXEC)?);
+        let path = format!(
+            "/proc/{}/fd/{}",
+            std::process::id(),
+            file.as_fd().as_raw_fd()
+        );
+        Ok(Self {
+            file,
+            path: path.into(),
+        })
+    }
+
+    fn holding(bytes: &[u8]) -> io::Result<Self> {
+        let mut log = Self::new()?;
+        io::Write::write_all(&mut log.file, bytes)?;
+        Ok(log)
+    }
+
+    /// The last error the runtime logged.
+    pub(super) fn error(&mut self) -> Option<String> {
+        let mut text = String::new();
+        self.file.rewind().ok()?;
+        self.file
+            .by_ref()
+            .take(1 << 20)
+            .read_to_string(&mut text)
+            .ok()?;
+        last_error(&text)
+    }
+}
+
+fn last_error(log: &str) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Line {
+        #[serde(default)]
+        level: String,
+        msg: String,
+    }
+    log.lines()
+        .rev()
+        .filter_map(|line| serde_json::from_str::<Line>(line).ok())
+        .find(|line| matches!(line.level.as_str(), "error" | "fatal"))
+        .map(|line| line.msg)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_error_of_a_log_counts() {
+        let log = concat!(
+            "{\"msg\":\"slow\",\"level\":\"warning\",\"time\":\"t\"}\n",
+            "{\"msg\":\"no such file\",\"level\":\"error\",\"time\":\"t\"}\n",
+            "not json\n",
+        );
+        assert_eq!(last_error(log).as_deref(), Some("no such file"));
+        assert_eq!(last_error(""), None);
+    }
+
+    #[test]
+    fn kinds_are_told_by_their_version() {
+        assert_eq!(Kind::of("crun version 1.8.1"), Kind::Crun);
+        assert_eq!(Kind::of("runc version 1.1.5+ds1"), Kind::Runc);
+        assert_eq!(Kind::of("runsc version release-2024"), Kind::Other);
+    }
+
+    #[test]
+    fn a_missing_runtime_says_what_to_install() {
+        let choice = OciRuntimeChoice::Path("/nonexistent/crun".into());
+        let error = OciRuntime::find(&choice, PathBuf::new()).unwrap_err();
+        assert!(
+            error.to_string().contains("apt-get install crun"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,246 @@
+//! Making sense of what an earlier server left: running containers are taken up again, everything
+//! half-made or unknown is removed.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::cgroup::Cgroups;
+use super::console::Console;
+use super::engine::{Engine, Entry, Live, lock};
+use super::fault::blocking;
+use super::process::ProcessId;
+use super::state::{Record, RunState, boot_id, read_json, remove_dir};
+use super::tree::Tree;
+use super::watch;
+use crate::domain::ids::ContainerId;
+use crate::runtime::{Reconciled, RuntimeError};
+
+/// One made so recently may not have been known yet when the caller listed what it knows.
+const YOUNG: Duration = Duration::from_secs(2);
+
+impl Engine {
+    /// At start: stops what an earlier server was in the middle of, reads what there is, takes up
+    /// what runs and clears away what half-runs.
+    pub(super) async fn take_up(self: &Arc<Self>) -> Result<(), RuntimeError> {
+        let engine = Arc::clone(self);
+        let records = blocking(move || {
+            engine.end_orphaned_calls();
+            engine.empty_side_places();
+            engine.read_records()
+        })
+        .await?;
+        for record in records {
+            let entry = Arc::new(Entry::new(record, None));
+            self.insert(Arc::clone(&entry));
+            if !self.layout.run_dir(&entry.id).exists() {
+                continue;
+            }
+            let (engine, known) = (Arc::clone(self), Arc::clone(&entry));
+            if let Some(live) = blocking(move || Ok(engine.find_running(&known))).await? {
+                let live = Arc::new(live);
+                *lock(&entry.live) = Some(Arc::clone(&live));
+                watch::death(self, &entry, &live);
+            } else if let Err(error) = self.clear(&entry).await {
+                tracing::error!(id = %entry.id, %error, "could not clear away a half-made start");
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills calls of the OCI runtime that outlived the server that made them: they would go on
+    /// making what we are about to clear away. Processes that run in containers go on.
+    fn end_orphaned_calls(&self) {
+        let root = self.layout.oci();
+        for _ in 0..50 {
+            let orphans: Vec<i32> = pids().filter(|&pid| is_call(pid, &root)).collect();
+            if orphans.is_empty() {
+                return;
+            }
+            for pid in orphans.into_iter().filter_map(Pid::from_raw) {
+                // Gone meanwhile: as wished.
+                let _gone = kill_process(pid, Signal::KILL);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        tracing::error!("calls of the OCI runtime by an earlier server do not end");
+    }
+
+    fn empty_side_places(&self) {
+        for dir in [
+            self.layout.staging(),
+            self.layout.trash(),
+            self.layout.templates(),
+        ] {
+            for path in entries_of(&dir) {
+                let whole = path.extension().is_some_and(|extension| extension == "img");
+                if whole && dir == self.layout.templates() {
+                    continue;
+                }
+                let removed = if path.is_dir() {
+                    remove_dir(&path)
+                } else {
+                    fs::remove_file(&path)
+                };
+                if let Err(error) = removed {
+                    tracing::warn!(path = %path.display(), %error, "could not remove a leftover");
+                }
+            }
+        }
+    }
+
+    fn read_records(&self) -> Result<Vec<Record>, RuntimeError> {
+        let mut records = Vec::new();
+        for dir in entries_of(&self.layout.containers()) {
+            let path = dir.join("container.json");
+            let named = dir.file_name().and_then(|name| name.to_str());
+            match read_json::<Record>(&path) {
+                Ok(Some(record)) if named == Some(record.spec.id.as_str()) => records.push(record),
+                Ok(_) => tracing::error!(path = %path.display(), "not a container's record"),
+                // Never remove what cannot be read: a newer version may have written it.
+                Err(error) => tracing::error!(path = %path.display(), %error, "cannot be read"),
+            }
+        }
+        Ok(records)
+    }
+
+    /// A container that an earlier server started and that still runs.
+    fn find_running(&self, entry: &Entry) -> Option<Live> {
+        let state: RunState = match read_json(&self.layout.run_state(&entry.id)) {
+            Ok(state) => state?,
+            Err(error) => {
+                tracing::error!(id = %entry.id, %error, "the state of a container is unreadable");
+                return None;
+            }
+        };
+        if boot_id().ok()? != state.boot_id {
+            return None;
+        }
+        let process = ProcessId::open(state.init).ok()??;
+        let here = Cgroups::holds(&self.layout.cgroup(&entry.id), state.init.pid);
+        if !process.alive() || !here {
+            return None;
+        }
+        let log = self.layout.console(&entry.id);
+        let console = Tree::of_process(state.init.pid)
+            .and_then(|tree| tree.open_known("/dev/console", state.console))
+            .ok()
+            .flatten()
+            .map(|source| Console::resume(source, log));
+        if console.is_none() {
+            tracing::warn!(id = %entry.id, "the console of a running container is not to be found");
+        }
+        Some(Live {
+            process,
+            state,
+            console: std::sync::Mutex::new(console),
+        })
+    }
+
+    /// Removes what belongs to none of `known`, and says what is so.
+    pub(super) async fn reconcile(
+        self: &Arc<Self>,
+        known: &[ContainerId],
+    ) -> Result<Reconciled, RuntimeError> {
+        let wanted: HashSet<&ContainerId> = known.iter().collect();
+        let mut removed = Vec::new();
+        for entry in self.entries() {
+            let young = entry.made.is_some_and(|made| made.elapsed() < YOUNG);
+            if !wanted.contains(&entry.id) && !young {
+                self.delete(&entry.id).await?;
+                removed.push(format!("container {}", entry.id));
+            }
+        }
+        let engine = Arc::clone(self);
+        removed.extend(blocking(move || Ok(engine.sweep())).await?);
+        self.network.ensure().await?;
+        removed.extend(self.network.sweep(&self.slots()).await?);
+        let facts = known.iter().map(|id| (id.clone(), self.fact(id))).collect();
+        Ok(Reconciled { facts, removed })
+    }
+
+    /// Removes run state and processes of containers that are not there at all.
+    fn sweep(&self) -> Vec<String> {
+        let group = self.layout.cgroup_parent();
+        let mut names: HashSet<String> = self.cgroups.children(&group).into_iter().collect();
+        for dir in [self.layout.run().to_owned(), self.layout.oci()] {
+            names.extend(
+                entries_of(&dir).filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())),
+            );
+        }
+        let mut removed = Vec::new();
+        for name in names {
+            let Ok(id) = name.parse::<ContainerId>() else {
+                continue;
+            };
+            if self.entry(&id).is_some() {
+                continue;
+            }
+            match self.clear_processes(&id) {
+                Ok(()) => removed.push(format!("run state of {id}")),
+                Err(error) => tracing::error!(%id, %error, "could not remove a leftover"),
+            }
+        }
+        removed
+    }
+}
+
+fn entries_of(dir: &Path) -> impl Iterator<Item = std::path::PathBuf> {
+    fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+}
+
+fn pids() -> impl Iterator<Item = i32> {
+    entries_of(Path::new("/proc")).filter_map(|path| path.file_name()?.to_str()?.parse().ok())
+}
+
+/// Whether a process is a call of the OCI runtime for this installation, other than `exec`.
+fn is_call(pid: i32, root: &Path) -> bool {
+    fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| names_call(&line, root))
+}
+
+fn names_call(line: &[u8], root: &Path) -> bool {
+    let args: Vec<&[u8]> = line.split(|&byte| byte == 0).collect();
+    let ours = args
+        .windows(2)
+        .any(|pair| pair[0] == b"--root" && pair[1] == root.as_os_str().as_encoded_bytes());
+    // The verb, not an argument of that name: ours always stands after these options.
+    ours && args
+        .iter()
+        .skip_while(|arg| **arg != b"--log-format")
+        .nth(2)
+        != Some(&&b"exec"[..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_told_from_programs_in_containers() {
+        let root = Path::new("/run/hzel/1a2b/oci");
+        let line = |verb: &str, root: &str| {
+            format!("crun\0--root\0{root}\0--log\0/x\0--log-format\0json\0{verb}\0id\0")
+        };
+        assert!(names_call(
+            line("create", "/run/hzel/1a2b/oci").as_bytes(),
+            root
+        ));
+        assert!(!names_call(
+            line("exec", "/run/hzel/1a2b/oci").as_bytes(),
+            root
+        ));
+        assert!(!names_call(
+            line("create", "/run/hzel/ffff/oci").as_bytes(),
+            root
+        ));
+        assert!(!names_call(b"/sbin/init\0", root));
+    }
+}
