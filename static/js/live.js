@@ -114,7 +114,13 @@ document.body.addEventListener("htmx:beforeSwap", (event) => {
     lastAnswer.clear();
     lastAnswer.set(key, xhr.responseText);
   }
-  // A poll must not leave the page it polls for.
+  // The session ended: what came back is the page to sign in at, not a part of this one.
+  if (new URL(xhr.responseURL, location.href).pathname === "/login") {
+    event.detail.shouldSwap = false;
+    location.reload();
+    return;
+  }
+  // A part is never replaced by an error page.
   if (xhr.status >= 400) event.detail.shouldSwap = false;
   if (event.detail.shouldSwap && target) rememberEnds(target);
 });
