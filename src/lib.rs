@@ -1,4 +1,10 @@
 //! hzel: a self-hosted cloud for Linux containers in one binary.
 
+pub mod app;
+pub mod auth;
+pub mod config;
+pub mod db;
 pub mod domain;
+pub mod error;
+pub mod jobs;
 pub mod runtime;

@@ -1,3 +1,22 @@
-//! What hzel is about: one file per noun, each the only way to that noun for pages, API and jobs.
+//! What hzel is about: one file per noun, each the only way to that noun for pages, API, command
+//! line and jobs. A function takes [`ctx::Ctx`] first, authorises, checks the rules, and then acts
+//! in one transaction of its own.
+//!
+//! To add a noun: its file here, its table and queries in `db`, its routes in `web::routes`.
 
+pub mod audit;
+pub mod commands;
+pub mod containers;
+pub mod ctx;
+pub mod idempotency;
 pub mod ids;
+pub mod images;
+pub mod jobs;
+pub mod page;
+pub mod permissions;
+pub mod sessions;
+pub mod setup;
+pub(crate) mod text_enum;
+pub mod time;
+pub mod tokens;
+pub mod users;

@@ -6,6 +6,7 @@
 //! (see [`native::revert`]), and every failure must be one of [`RuntimeError`]'s named kinds.
 
 pub mod native;
+mod source;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;

@@ -1,0 +1,10 @@
+DROP TABLE settings;
+DROP TABLE idempotency_keys;
+DROP TABLE audit_logs;
+DROP TABLE commands;
+DROP TABLE jobs;
+DROP TABLE containers;
+DROP TABLE images;
+DROP TABLE tokens;
+DROP TABLE sessions;
+DROP TABLE users;

@@ -1,0 +1,152 @@
+//! What the whole server shares: database, engine, clock, randomness, configuration and signals.
+//!
+//! To share one more thing, add a field to [`Shared`] and build it in [`App::new`].
+
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex};
+
+use chrono::{DateTime, Utc};
+use tokio::sync::Notify;
+
+use crate::auth::limiter::Limiter;
+use crate::auth::password::Passwords;
+use crate::auth::touched::Touched;
+use crate::config::Config;
+use crate::db::Db;
+use crate::domain::ids::ContainerId;
+use crate::jobs::waiting::Waiting;
+use crate::runtime::Runtime;
+
+/// Tells the time; a parameter, so that a test can decide it.
+pub trait Clock: Send + Sync + 'static {
+    fn now(&self) -> DateTime<Utc>;
+}
+
+/// The machine's clock.
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> DateTime<Utc> {
+        Utc::now()
+    }
+}
+
+/// Gives unpredictable bytes; a parameter, so that a test can decide them.
+pub trait Entropy: Send + Sync + 'static {
+    fn fill(&self, bytes: &mut [u8]);
+}
+
+/// The kernel's randomness.
+pub struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    fn fill(&self, bytes: &mut [u8]) {
+        use rand::TryRng;
+        // Without randomness there are no secrets: better no answer than a guessable one.
+        rand::rngs::SysRng
+            .try_fill_bytes(bytes)
+            .expect("the kernel gives randomness");
+    }
+}
+
+/// The limits that the machine sets to one container.
+#[derive(Debug, Clone, Copy)]
+pub struct Machine {
+    pub cpus: u32,
+    pub memory_mb: u32,
+}
+
+/// See [`App`].
+pub struct Shared {
+    pub config: Config,
+    pub db: Db,
+    pub runtime: Arc<dyn Runtime>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub passwords: Passwords,
+    pub limiter: Limiter,
+    pub machine: Machine,
+    /// This server's name in rows about work and containers.
+    pub node_name: String,
+    /// Rung when a job was queued here.
+    pub jobs_ready: Notify,
+    /// Rung when a command was queued here.
+    pub commands_ready: Notify,
+    /// Who waits for a job or a command to end.
+    pub waiting: Waiting,
+    /// Credentials used since the last batch was written.
+    pub touched: Touched,
+    /// The last CPU reading of each container, for the next rate.
+    pub cpu_readings: Mutex<HashMap<ContainerId, (std::time::Instant, u64)>>,
+    /// The code that `/setup` wants while there is no user.
+    pub setup_code: String,
+}
+
+/// A handle on [`Shared`], cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Shared>);
+
+impl Deref for App {
+    type Target = Shared;
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl App {
+    #[must_use]
+    pub fn new(config: Config, db: Db, runtime: Arc<dyn Runtime>, node_name: String) -> Self {
+        Self::with(
+            config,
+            db,
+            runtime,
+            node_name,
+            Arc::new(SystemClock),
+            Arc::new(SystemEntropy),
+        )
+    }
+
+    /// With a clock and a source of randomness of one's own.
+    #[must_use]
+    pub fn with(
+        config: Config,
+        db: Db,
+        runtime: Arc<dyn Runtime>,
+        node_name: String,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        let setup_code = crate::auth::secrets::setup_code(&*entropy);
+        let limiter = Limiter::new(config.rate_limit);
+        Self(Arc::new(Shared {
+            passwords: Passwords::new(Arc::clone(&entropy)),
+            limiter,
+            machine: machine(),
+            node_name,
+            jobs_ready: Notify::new(),
+            commands_ready: Notify::new(),
+            waiting: Waiting::default(),
+            touched: Touched::default(),
+            cpu_readings: Mutex::default(),
+            setup_code,
+            config,
+            db,
+            runtime,
+            clock,
+            entropy,
+        }))
+    }
+}
+
+fn machine() -> Machine {
+    let cpus = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let info = rustix::system::sysinfo();
+    // The fields' types differ between architectures, so the product is taken in u64.
+    #[expect(clippy::useless_conversion, reason = "u32 or u64 by architecture")]
+    let bytes = u64::from(info.totalram) * u64::from(info.mem_unit);
+    Machine {
+        cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
+        memory_mb: u32::try_from(bytes / (1024 * 1024)).unwrap_or(u32::MAX),
+    }
+}

@@ -1,0 +1,89 @@
+//! The actor of a request or a job: who, with which credential, allowed what.
+//!
+//! To add a scope, add a word to [`Scope`] and name it at the routes that need it.
+
+use crate::domain::ids::{SessionId, TokenId, UserId};
+use crate::domain::text_enum::text_enum;
+use crate::domain::users::Role;
+
+text_enum! {
+    /// What a token may be limited to.
+    Scope {
+        ContainersRead = "containers:read",
+        ContainersWrite = "containers:write",
+        Commands = "commands",
+        Terminal = "terminal",
+        Networks = "networks",
+        Webhooks = "webhooks",
+        Profile = "profile",
+    }
+}
+
+text_enum! {
+    /// How a caller proved who they are.
+    AuthMethod {
+        Session = "session",
+        Oidc = "oidc",
+        PersonalToken = "pat",
+        OauthToken = "oauth",
+    }
+}
+
+/// The credential that a request came with.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Credential {
+    Session {
+        id: SessionId,
+        csrf_token: CsrfToken,
+    },
+    PersonalToken {
+        id: TokenId,
+    },
+}
+
+/// A session's CSRF token; its text is not printed.
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct CsrfToken(pub String);
+
+impl std::fmt::Debug for CsrfToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CsrfToken(…)")
+    }
+}
+
+/// A user with the credential used.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Caller {
+    pub user_id: UserId,
+    pub email: String,
+    pub display_name: String,
+    pub role: Role,
+    pub auth_method: AuthMethod,
+    pub credential: Credential,
+    /// None is the whole account.
+    pub scopes: Option<Vec<Scope>>,
+}
+
+impl Caller {
+    #[must_use]
+    pub fn is_admin(&self) -> bool {
+        self.role == Role::Admin
+    }
+
+    #[must_use]
+    pub fn has_scope(&self, scope: Scope) -> bool {
+        self.scopes
+            .as_ref()
+            .is_none_or(|scopes| scopes.contains(&scope))
+    }
+}
+
+/// Who acts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Actor {
+    /// Nobody that is known.
+    Anonymous,
+    Caller(Box<Caller>),
+    /// hzel itself: the reconciler, or the operator at the command line. The word says which.
+    System(&'static str),
+}

@@ -1,0 +1,72 @@
+//! Who is calling, found in one place. The first credential that is *present* decides: a present
+//! but bad one is refused, and nothing weaker is tried.
+//!
+//! To add a kind of credential, add its branch here, in the order of strength.
+
+use actix_session::SessionExt;
+use actix_web::dev::ServiceRequest;
+use actix_web::http::header;
+
+use super::actor::{Actor, Caller};
+use super::session_store::CALLER;
+use crate::app::App;
+use crate::domain::tokens;
+use crate::error::{Error, Result};
+
+/// The actor of a request; anonymous only when no credential came with it.
+///
+/// # Errors
+/// [`Error::Unauthorized`] for a credential that is not valid.
+pub async fn resolve(app: &App, request: &ServiceRequest) -> Result<Actor> {
+    if let Some(value) = request.headers().get(header::AUTHORIZATION) {
+        let text = value.to_str().map_err(|_| Error::Unauthorized)?;
+        let secret = bearer(text).ok_or(Error::Unauthorized)?;
+        let caller = tokens::authenticate(app, secret)
+            .await?
+            .ok_or(Error::Unauthorized)?;
+        return Ok(Actor::Caller(Box::new(caller)));
+    }
+    if request.cookie(app.config.session_cookie()).is_some() {
+        // actix-session has read the row; a cookie without one has ended or was made up.
+        let caller = request
+            .get_session()
+            .get::<Caller>(CALLER)
+            .map_err(Error::internal)?
+            .ok_or(Error::Unauthorized)?;
+        return Ok(Actor::Caller(Box::new(caller)));
+    }
+    Ok(Actor::Anonymous)
+}
+
+fn bearer(text: &str) -> Option<&str> {
+    let (scheme, rest) = text.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| rest.trim())
+}
+
+/// Whether the request says which origin it comes from, and that is not ours: a second line behind
+/// the CSRF token, and the only one before there is a session.
+#[must_use]
+pub fn is_cross_origin(app: &App, request: &ServiceRequest) -> bool {
+    let text = |name: &str| request.headers().get(name).and_then(|v| v.to_str().ok());
+    if let Some(site) = text("sec-fetch-site")
+        && !matches!(site, "same-origin" | "none")
+    {
+        return true;
+    }
+    let Some(origin) = text("origin") else {
+        return false;
+    };
+    if origin == app.config.public_origin() {
+        return false;
+    }
+    // A browser that came by another name of this machine: same host and port as it asked for.
+    let host = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or("");
+    let same_host = origin
+        .split_once("://")
+        .is_some_and(|(_, rest)| rest == host);
+    !same_host || host.is_empty()
+}

@@ -1,0 +1,59 @@
+//! When credentials were last used, gathered in memory and written about once a minute: a request
+//! never waits for that write.
+//!
+//! To note another kind of credential, add a map here and its statement in [`Touched::flush`].
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use crate::db::{self, Db};
+use crate::domain::ids::{SessionId, TokenId};
+use crate::domain::time::Time;
+use crate::error::Result;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Touched {
+    tokens: Mutex<HashMap<TokenId, Time>>,
+    sessions: Mutex<HashMap<SessionId, Time>>,
+}
+
+impl Touched {
+    pub fn token(&self, id: &TokenId, at: Time) {
+        self.tokens
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id.clone(), at);
+    }
+
+    pub fn session(&self, id: &SessionId, at: Time) {
+        self.sessions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id.clone(), at);
+    }
+
+    /// Writes what was gathered.
+    ///
+    /// # Errors
+    /// When the database fails; what was gathered is then lost, which costs a minute's truth.
+    pub async fn flush(&self, db: &Db) -> Result<()> {
+        let tokens =
+            std::mem::take(&mut *self.tokens.lock().unwrap_or_else(PoisonError::into_inner));
+        let sessions =
+            std::mem::take(&mut *self.sessions.lock().unwrap_or_else(PoisonError::into_inner));
+        if tokens.is_empty() && sessions.is_empty() {
+            return Ok(());
+        }
+        db.write(move |conn| {
+            for (id, at) in &tokens {
+                db::tokens::set_last_used(conn, id, *at)?;
+            }
+            for (id, at) in &sessions {
+                db::sessions::set_last_seen(conn, id, *at)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+}

@@ -1,0 +1,192 @@
+//! Queries about commands. One more: a function here; rules stay in `domain::commands`.
+
+use diesel::prelude::*;
+
+use super::schema::commands;
+use super::{Conn, Result};
+use crate::domain::commands::CommandStatus;
+use crate::domain::ids::{CommandId, ContainerId, UserId};
+use crate::domain::time::Time;
+
+/// A row of `commands`.
+#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
+#[diesel(table_name = commands)]
+pub struct CommandRow {
+    pub id: CommandId,
+    pub container_id: ContainerId,
+    pub requested_by: UserId,
+    pub node_name: String,
+    /// As it is shown.
+    pub command: String,
+    /// What is run, as JSON.
+    pub spec: String,
+    pub timeout_seconds: i32,
+    pub status: CommandStatus,
+    pub cancel_requested: bool,
+    pub exit_code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+    pub truncated: bool,
+    pub error: Option<String>,
+    pub created_at: Time,
+    pub started_at: Option<Time>,
+    pub finished_at: Option<Time>,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone)]
+pub struct Ending {
+    pub status: CommandStatus,
+    pub exit_code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+    pub truncated: bool,
+    pub error: Option<String>,
+}
+
+pub fn insert(conn: &mut Conn, row: &CommandRow) -> Result<()> {
+    diesel::insert_into(commands::table)
+        .values(row)
+        .execute(conn)?;
+    Ok(())
+}
+
+pub fn get(conn: &mut Conn, id: &CommandId) -> Result<Option<CommandRow>> {
+    Ok(commands::table
+        .find(id)
+        .select(CommandRow::as_select())
+        .first(conn)
+        .optional()?)
+}
+
+/// Of one container, newest first, older than `before`.
+pub fn list(
+    conn: &mut Conn,
+    container: &ContainerId,
+    before: Option<&str>,
+    limit: i64,
+) -> Result<Vec<CommandRow>> {
+    let mut query = commands::table
+        .filter(commands::container_id.eq(container))
+        .order(commands::id.desc())
+        .limit(limit)
+        .select(CommandRow::as_select())
+        .into_boxed();
+    if let Some(before) = before {
+        query = query.filter(commands::id.lt(before.to_owned()));
+    }
+    Ok(query.load(conn)?)
+}
+
+/// Those that wait on that node, oldest first.
+pub fn queued(conn: &mut Conn, node: &str, limit: i64) -> Result<Vec<CommandRow>> {
+    Ok(commands::table
+        .filter(
+            commands::node_name
+                .eq(node)
+                .and(commands::status.eq(CommandStatus::Queued)),
+        )
+        .order(commands::id.asc())
+        .limit(limit)
+        .select(CommandRow::as_select())
+        .load(conn)?)
+}
+
+/// Those that a server that is gone had begun on that node.
+pub fn running(conn: &mut Conn, node: &str) -> Result<Vec<CommandRow>> {
+    Ok(commands::table
+        .filter(
+            commands::node_name
+                .eq(node)
+                .and(commands::status.eq(CommandStatus::Running)),
+        )
+        .select(CommandRow::as_select())
+        .load(conn)?)
+}
+
+/// How many of a container's wait or run.
+pub fn count_open(conn: &mut Conn, container: &ContainerId) -> Result<i64> {
+    Ok(commands::table
+        .filter(commands::container_id.eq(container))
+        .filter(commands::status.eq_any([CommandStatus::Queued, CommandStatus::Running]))
+        .count()
+        .get_result(conn)?)
+}
+
+/// Takes a waiting command; false when another was quicker or it was cancelled.
+pub fn claim(conn: &mut Conn, id: &CommandId, now: Time) -> Result<bool> {
+    let taken = diesel::update(
+        commands::table
+            .filter(commands::id.eq(id))
+            .filter(commands::status.eq(CommandStatus::Queued)),
+    )
+    .set((
+        commands::status.eq(CommandStatus::Running),
+        commands::started_at.eq(now),
+    ))
+    .execute(conn)?;
+    Ok(taken == 1)
+}
+
+/// Ends a waiting one before it began; false when it did begin.
+pub fn cancel_queued(conn: &mut Conn, id: &CommandId, now: Time) -> Result<bool> {
+    let ended = diesel::update(
+        commands::table
+            .filter(commands::id.eq(id))
+            .filter(commands::status.eq(CommandStatus::Queued)),
+    )
+    .set((
+        commands::status.eq(CommandStatus::Cancelled),
+        commands::cancel_requested.eq(true),
+        commands::finished_at.eq(now),
+    ))
+    .execute(conn)?;
+    Ok(ended == 1)
+}
+
+pub fn request_cancel(conn: &mut Conn, id: &CommandId) -> Result<()> {
+    diesel::update(commands::table.find(id))
+        .set(commands::cancel_requested.eq(true))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Records the end of a running one; an end once recorded stays.
+pub fn finish(conn: &mut Conn, id: &CommandId, ending: &Ending, now: Time) -> Result<()> {
+    diesel::update(
+        commands::table
+            .filter(commands::id.eq(id))
+            .filter(commands::status.eq(CommandStatus::Running)),
+    )
+    .set((
+        commands::status.eq(ending.status),
+        commands::exit_code.eq(ending.exit_code),
+        commands::stdout.eq(&ending.stdout),
+        commands::stderr.eq(&ending.stderr),
+        commands::truncated.eq(ending.truncated),
+        commands::error.eq(ending.error.as_deref()),
+        commands::finished_at.eq(now),
+    ))
+    .execute(conn)?;
+    Ok(())
+}
+
+/// Ends every waiting one of a container, for its box is gone.
+pub fn fail_queued(
+    conn: &mut Conn,
+    container: &ContainerId,
+    why: &str,
+    now: Time,
+) -> Result<usize> {
+    Ok(diesel::update(
+        commands::table
+            .filter(commands::container_id.eq(container))
+            .filter(commands::status.eq(CommandStatus::Queued)),
+    )
+    .set((
+        commands::status.eq(CommandStatus::Failed),
+        commands::error.eq(why),
+        commands::finished_at.eq(now),
+    ))
+    .execute(conn)?)
+}

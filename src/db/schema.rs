@@ -1,0 +1,161 @@
+//! The tables, as the migrations make them on both databases. Written by hand: a column added to
+//! a migration is added here in the same commit.
+
+diesel::table! {
+    users (id) {
+        id -> Text,
+        email -> Text,
+        display_name -> Text,
+        role -> Text,
+        status -> Text,
+        password_hash -> Nullable<Text>,
+        created_at -> Timestamp,
+        updated_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    sessions (id) {
+        id -> Text,
+        key_hash -> Text,
+        user_id -> Text,
+        csrf_token -> Text,
+        auth_method -> Text,
+        address -> Nullable<Text>,
+        user_agent -> Nullable<Text>,
+        created_at -> Timestamp,
+        last_seen_at -> Timestamp,
+        expires_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    tokens (id) {
+        id -> Text,
+        user_id -> Text,
+        name -> Text,
+        prefix -> Text,
+        hash -> Text,
+        scopes -> Nullable<Text>,
+        created_at -> Timestamp,
+        expires_at -> Nullable<Timestamp>,
+        last_used_at -> Nullable<Timestamp>,
+        revoked_at -> Nullable<Timestamp>,
+    }
+}
+
+diesel::table! {
+    images (id) {
+        id -> Text,
+        name -> Text,
+        source -> Text,
+        status -> Text,
+        step -> Text,
+        percent -> Integer,
+        error -> Nullable<Text>,
+        description -> Text,
+        size_bytes -> BigInt,
+        created_at -> Timestamp,
+        updated_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    containers (id) {
+        id -> Text,
+        user_id -> Text,
+        hostname -> Text,
+        image -> Text,
+        node_name -> Text,
+        state -> Text,
+        state_reason -> Nullable<Text>,
+        wanted -> Text,
+        cpu_cores -> Integer,
+        memory_mb -> Integer,
+        disk_gb -> Integer,
+        ipv4 -> Nullable<Text>,
+        ssh_keys -> Text,
+        user_data -> Nullable<Text>,
+        created_at -> Timestamp,
+        updated_at -> Timestamp,
+        started_at -> Nullable<Timestamp>,
+    }
+}
+
+diesel::table! {
+    jobs (id) {
+        id -> Text,
+        kind -> Text,
+        container_id -> Nullable<Text>,
+        subject -> Text,
+        user_id -> Nullable<Text>,
+        request_id -> Text,
+        node_name -> Text,
+        status -> Text,
+        error -> Nullable<Text>,
+        attempts -> Integer,
+        created_at -> Timestamp,
+        started_at -> Nullable<Timestamp>,
+        finished_at -> Nullable<Timestamp>,
+    }
+}
+
+diesel::table! {
+    commands (id) {
+        id -> Text,
+        container_id -> Text,
+        requested_by -> Text,
+        node_name -> Text,
+        command -> Text,
+        spec -> Text,
+        timeout_seconds -> Integer,
+        status -> Text,
+        cancel_requested -> Bool,
+        exit_code -> Nullable<Integer>,
+        stdout -> Text,
+        stderr -> Text,
+        truncated -> Bool,
+        error -> Nullable<Text>,
+        created_at -> Timestamp,
+        started_at -> Nullable<Timestamp>,
+        finished_at -> Nullable<Timestamp>,
+    }
+}
+
+diesel::table! {
+    audit_logs (id) {
+        id -> Text,
+        seq -> BigInt,
+        user_id -> Nullable<Text>,
+        container_id -> Nullable<Text>,
+        action -> Text,
+        outcome -> Text,
+        metadata -> Text,
+        created_at -> Timestamp,
+        hash -> Text,
+    }
+}
+
+diesel::table! {
+    idempotency_keys (user_id, key, route) {
+        user_id -> Text,
+        key -> Text,
+        route -> Text,
+        body_hash -> Text,
+        answer -> Text,
+        created_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    settings (name) {
+        name -> Text,
+        value -> Text,
+    }
+}
+
+diesel::joinable!(sessions -> users (user_id));
+diesel::joinable!(tokens -> users (user_id));
+diesel::joinable!(containers -> users (user_id));
+diesel::joinable!(commands -> containers (container_id));
+diesel::allow_tables_to_appear_in_same_query!(users, sessions, tokens, containers, commands, jobs);

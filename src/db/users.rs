@@ -1,0 +1,106 @@
+//! Queries about users. One more: a function here; rules stay in `domain::users`.
+
+use diesel::prelude::*;
+
+use super::schema::users;
+use super::{Conn, Result};
+use crate::domain::ids::UserId;
+use crate::domain::time::Time;
+use crate::domain::users::{Role, Status};
+
+/// A row of `users`.
+#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
+#[diesel(table_name = users)]
+pub struct UserRow {
+    pub id: UserId,
+    /// Lower case.
+    pub email: String,
+    pub display_name: String,
+    pub role: Role,
+    pub status: Status,
+    /// PHC string; none for accounts without a password.
+    pub password_hash: Option<String>,
+    pub created_at: Time,
+    pub updated_at: Time,
+}
+
+pub fn insert(conn: &mut Conn, row: &UserRow) -> Result<()> {
+    diesel::insert_into(users::table)
+        .values(row)
+        .execute(conn)?;
+    Ok(())
+}
+
+pub fn get(conn: &mut Conn, id: &UserId) -> Result<Option<UserRow>> {
+    Ok(users::table
+        .find(id)
+        .select(UserRow::as_select())
+        .first(conn)
+        .optional()?)
+}
+
+pub fn get_by_email(conn: &mut Conn, email: &str) -> Result<Option<UserRow>> {
+    Ok(users::table
+        .filter(users::email.eq(email))
+        .select(UserRow::as_select())
+        .first(conn)
+        .optional()?)
+}
+
+/// Oldest first.
+pub fn list(conn: &mut Conn) -> Result<Vec<UserRow>> {
+    Ok(users::table
+        .order(users::id.asc())
+        .select(UserRow::as_select())
+        .load(conn)?)
+}
+
+pub fn any(conn: &mut Conn) -> Result<bool> {
+    Ok(users::table
+        .select(users::id)
+        .first::<UserId>(conn)
+        .optional()?
+        .is_some())
+}
+
+/// Admins that can sign in.
+pub fn count_active_admins(conn: &mut Conn) -> Result<i64> {
+    Ok(users::table
+        .filter(
+            users::role
+                .eq(Role::Admin)
+                .and(users::status.eq(Status::Active)),
+        )
+        .count()
+        .get_result(conn)?)
+}
+
+pub fn set_status(conn: &mut Conn, id: &UserId, status: Status, now: Time) -> Result<()> {
+    diesel::update(users::table.find(id))
+        .set((users::status.eq(status), users::updated_at.eq(now)))
+        .execute(conn)?;
+    Ok(())
+}
+
+pub fn set_role(conn: &mut Conn, id: &UserId, role: Role, now: Time) -> Result<()> {
+    diesel::update(users::table.find(id))
+        .set((users::role.eq(role), users::updated_at.eq(now)))
+        .execute(conn)?;
+    Ok(())
+}
+
+pub fn set_password_hash(conn: &mut Conn, id: &UserId, hash: &str, now: Time) -> Result<()> {
+    diesel::update(users::table.find(id))
+        .set((users::password_hash.eq(hash), users::updated_at.eq(now)))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Holds off other writers of users until this transaction ends.
+pub fn lock(conn: &mut Conn) -> Result<()> {
+    use diesel::connection::SimpleConnection;
+    if let Conn::Postgres(pg) = conn {
+        pg.batch_execute("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! The same request twice makes one thing: a repeated `Idempotency-Key` within a day answers what
+//! the first request made.
+//!
+//! To honour it in another creating function: [`replay`] first and [`keep`] last, in its
+//! transaction.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::db::idempotency::KeyRow;
+use crate::db::{self, Conn};
+use crate::domain::ctx::Ctx;
+use crate::error::{Error, Result};
+
+/// How long a key is remembered, in hours.
+pub const HOURS: i64 = 24;
+/// Longest key, in characters.
+pub const MAX_LEN: usize = 255;
+
+/// What the first request with this key made, if there was one.
+///
+/// # Errors
+/// [`Error::Conflict`] when it came with another body.
+pub fn replay<T: DeserializeOwned>(
+    conn: &mut Conn,
+    ctx: &Ctx,
+    route: &'static str,
+) -> Result<Option<T>> {
+    let (Some(key), Some(user)) = (&ctx.origin().idempotency, ctx.user_id()) else {
+        return Ok(None);
+    };
+    let oldest = ctx.now().plus(-chrono::TimeDelta::hours(HOURS));
+    db::idempotency::delete_older(conn, oldest)?;
+    let Some(kept) = db::idempotency::get(conn, user, route, &key.key)? else {
+        return Ok(None);
+    };
+    if kept.body_hash != key.body_hash {
+        return Err(Error::Conflict(
+            "This Idempotency-Key was used with another request body".into(),
+        ));
+    }
+    serde_json::from_str(&kept.answer)
+        .map(Some)
+        .map_err(Error::internal)
+}
+
+/// Remembers what this request made.
+///
+/// # Errors
+/// When the database fails.
+pub fn keep<T: Serialize>(
+    conn: &mut Conn,
+    ctx: &Ctx,
+    route: &'static str,
+    answer: &T,
+) -> Result<()> {
+    let (Some(key), Some(user)) = (&ctx.origin().idempotency, ctx.user_id()) else {
+        return Ok(());
+    };
+    let answer = serde_json::to_string(answer).map_err(Error::internal)?;
+    let row = KeyRow {
+        user_id: user.clone(),
+        key: key.key.clone(),
+        route: route.to_owned(),
+        body_hash: key.body_hash.clone(),
+        answer,
+        created_at: ctx.now(),
+    };
+    match db::idempotency::insert(conn, &row) {
+        Ok(()) => Ok(()),
+        // PostgreSQL lets two run side by side up to here; the other was first.
+        Err(e) if e.is_unique_violation() => Err(Error::Conflict(
+            "A request with this Idempotency-Key is being handled".into(),
+        )),
+        Err(e) => Err(e.into()),
+    }
+}

@@ -1,0 +1,281 @@
+//! Images: what containers start from. They are made in the background; their progress is in their
+//! row.
+//!
+//! To add a kind of source, teach `ImageSource::parse` and the driver.
+
+use crate::db::images::ImageRow;
+use crate::db::{self, Conn};
+use crate::domain::audit::{self, Action, Event};
+use crate::domain::ctx::Ctx;
+use crate::domain::ids::ImageId;
+use crate::domain::jobs::{self, JobKind, NewJob};
+use crate::domain::text_enum::text_enum;
+use crate::domain::time::Time;
+use crate::error::{Error, Result};
+use crate::runtime::ImageSource;
+
+text_enum! {
+    /// How far it is.
+    ImageStatus {
+        Preparing = "preparing",
+        Ready = "ready",
+        Failed = "failed",
+    }
+}
+
+/// Remembers which image is taken when none is named.
+const DEFAULT_SETTING: &str = "default_image";
+
+/// An image.
+#[derive(Debug, Clone)]
+pub struct Image {
+    pub id: ImageId,
+    pub name: String,
+    pub source: String,
+    pub status: ImageStatus,
+    /// What is being done now, for people.
+    pub step: String,
+    pub percent: i32,
+    pub error: Option<String>,
+    pub description: String,
+    pub size_bytes: i64,
+    /// Whether it is taken when none is named.
+    pub is_default: bool,
+    pub created_at: Time,
+}
+
+fn image_of(row: ImageRow, default: Option<&str>) -> Image {
+    Image {
+        is_default: default == Some(row.name.as_str()),
+        id: row.id,
+        name: row.name,
+        source: row.source,
+        status: row.status,
+        step: row.step,
+        percent: row.percent,
+        error: row.error,
+        description: row.description,
+        size_bytes: row.size_bytes,
+        created_at: row.created_at,
+    }
+}
+
+/// The image that is taken when none is named.
+pub(crate) fn default_name(conn: &mut Conn) -> Result<Option<String>> {
+    Ok(db::settings::get(conn, DEFAULT_SETTING)?)
+}
+
+/// What can be chosen, the default first, then newest first.
+///
+/// # Errors
+/// [`Error::Unauthorized`].
+pub async fn list(ctx: &Ctx) -> Result<Vec<Image>> {
+    if !ctx.is_admin() {
+        ctx.caller()?;
+    }
+    ctx.db()
+        .read(|conn| {
+            let default = default_name(conn)?;
+            let rows = db::images::list(conn)?;
+            let mut images: Vec<Image> = rows
+                .into_iter()
+                .map(|row| image_of(row, default.as_deref()))
+                .collect();
+            images.sort_by_key(|image| !image.is_default);
+            Ok(images)
+        })
+        .await
+}
+
+/// # Errors
+/// [`Error::NotFound`].
+pub async fn get(ctx: &Ctx, name: &str) -> Result<Image> {
+    let found = list(ctx)
+        .await?
+        .into_iter()
+        .find(|image| image.name == name);
+    found.ok_or_else(|| Error::NotFound(format!("Image {name} was not found")))
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let ok = (1..=63).contains(&name.len())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c))
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if ok {
+        Ok(())
+    } else {
+        Err(Error::field(
+            "name",
+            "name must be 1 to 63 lower-case letters, digits, dots and hyphens, and begin with a \
+             letter or digit",
+        ))
+    }
+}
+
+/// Has an image made, or made anew from another source.
+///
+/// # Errors
+/// [`Error::Forbidden`] for everyone but administrators, validation errors, [`Error::Conflict`]
+/// while it is being made.
+pub async fn add(ctx: &Ctx, name: &str, source: &str) -> Result<Image> {
+    ctx.require_admin()?;
+    check_name(name)?;
+    let source = source.trim().to_owned();
+    if source.len() > 1000 || source.contains('\0') {
+        return Err(Error::field("source", "source must be at most 1000 bytes"));
+    }
+    ImageSource::parse(&source)
+        .map_err(|reason| Error::field("source", format!("source {reason}")))?;
+    let (inner, name) = (ctx.clone(), name.to_owned());
+    let image = ctx
+        .db()
+        .write(move |conn| {
+            put(conn, &inner, &name, &source)?;
+            let event = Event::success(Action::ImageAdd)
+                .with("subject", name.as_str())
+                .with("source", source.as_str());
+            audit::record(conn, &inner, event)?;
+            let default = default_name(conn)?;
+            if default.is_none() {
+                db::settings::set(conn, DEFAULT_SETTING, &name)?;
+            }
+            let row = db::images::get(conn, &name)?
+                .ok_or_else(|| Error::internal("an image vanished in its own transaction"))?;
+            Ok(image_of(row, default.as_deref().or(Some(&name))))
+        })
+        .await?;
+    jobs::ring(ctx);
+    Ok(image)
+}
+
+fn put(conn: &mut Conn, ctx: &Ctx, name: &str, source: &str) -> Result<()> {
+    let now = ctx.now();
+    if db::jobs::is_open(conn, JobKind::ImagePrepare, name)? {
+        return Err(Error::Conflict(format!("Image {name} is being made")));
+    }
+    if db::images::get(conn, name)?.is_some() {
+        db::images::set_preparing(conn, name, source, "waiting", now)?;
+    } else {
+        let row = ImageRow {
+            id: ImageId::new(now.utc()),
+            name: name.to_owned(),
+            source: source.to_owned(),
+            status: ImageStatus::Preparing,
+            step: "waiting".into(),
+            percent: 0,
+            error: None,
+            description: String::new(),
+            size_bytes: 0,
+            created_at: now,
+            updated_at: now,
+        };
+        match db::images::insert(conn, &row) {
+            Ok(()) => {}
+            Err(e) if e.is_unique_violation() => {
+                return Err(Error::Conflict(format!("Image {name} is being made")));
+            }
+            Err(e) => return Err(e.into()),
+        }
+    }
+    jobs::queue(
+        conn,
+        ctx,
+        &NewJob::of_image(ctx, JobKind::ImagePrepare, name),
+    )
+}
+
+/// Removes an image that no container was made from.
+///
+/// # Errors
+/// [`Error::Forbidden`], [`Error::NotFound`], [`Error::Conflict`] while it is used or being made.
+pub async fn remove(ctx: &Ctx, name: &str) -> Result<()> {
+    ctx.require_admin()?;
+    let (inner, name) = (ctx.clone(), name.to_owned());
+    ctx.db()
+        .write(move |conn| {
+            let missing = || Error::NotFound(format!("Image {name} was not found"));
+            if name.contains('\0') {
+                return Err(missing());
+            }
+            db::images::get(conn, &name)?.ok_or_else(missing)?;
+            let users = db::images::count_users(conn, &name)?;
+            if users > 0 {
+                return Err(Error::Conflict(format!(
+                    "{users} containers use image {name}"
+                )));
+            }
+            if db::jobs::is_open(conn, JobKind::ImagePrepare, &name)? {
+                return Err(Error::Conflict(format!("Image {name} is being made")));
+            }
+            if default_name(conn)?.as_deref() == Some(name.as_str()) {
+                return Err(Error::Conflict(format!(
+                    "Image {name} is the default image"
+                )));
+            }
+            db::images::delete(conn, &name)?;
+            jobs::queue(
+                conn,
+                &inner,
+                &NewJob::of_image(&inner, JobKind::ImageRemove, &name),
+            )?;
+            audit::record(
+                conn,
+                &inner,
+                Event::success(Action::ImageRemove).with("subject", name),
+            )
+        })
+        .await?;
+    jobs::ring(ctx);
+    Ok(())
+}
+
+/// At the server's start: sees to it that there is a default image, from the configured source, and
+/// that one which failed is tried again.
+///
+/// # Errors
+/// When the database fails.
+pub async fn ensure_default(ctx: &Ctx, name: &str, source: &str) -> Result<()> {
+    ctx.require_admin()?;
+    let (inner, name, source) = (ctx.clone(), name.to_owned(), source.to_owned());
+    ctx.db()
+        .write(move |conn| {
+            let current = default_name(conn)?;
+            // Only a change of the configured source changes a default that someone chose.
+            let row = db::images::get(conn, &name)?;
+            let wants_making = match &row {
+                None => true,
+                Some(row) => row.source != source || row.status == ImageStatus::Failed,
+            };
+            if current.as_deref() != Some(name.as_str()) {
+                db::settings::set(conn, DEFAULT_SETTING, &name)?;
+            }
+            if wants_making && !db::jobs::is_open(conn, JobKind::ImagePrepare, &name)? {
+                put(conn, &inner, &name, &source)?;
+                let event = Event::success(Action::ImageAdd)
+                    .with("subject", name.as_str())
+                    .with("source", source.as_str());
+                audit::record(conn, &inner, event)?;
+            }
+            Ok(())
+        })
+        .await?;
+    jobs::ring(ctx);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn image_names_are_plain() {
+        for good in ["debian-12", "a", "ubuntu-24.04"] {
+            assert!(check_name(good).is_ok(), "{good}");
+        }
+        for bad in ["", "-a", "A", "a/b", "..", "a b", "a\0"] {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The work on images: making them with their progress in their row, and removing them.
+//!
+//! To show more of the progress, extend what the driver reports through `ImageProgress`.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::db::{self, jobs::JobRow};
+use crate::domain::audit::{self, Action, Event, Outcome};
+use crate::domain::ctx::Ctx;
+use crate::error::{Error, Result};
+use crate::runtime::{ImageProgress, ImageSource, RuntimeError};
+
+/// How often the progress is written.
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+
+/// Makes the image.
+pub async fn prepare(ctx: &Ctx, job: &JobRow) -> Result<()> {
+    let name = job.subject.clone();
+    let wanted = name.clone();
+    let row = ctx
+        .db()
+        .read(move |conn| Ok(db::images::get(conn, &wanted)?))
+        .await?;
+    let Some(row) = row else {
+        return finish(ctx, job).await;
+    };
+    let source = ImageSource::parse(&row.source).map_err(Error::internal)?;
+
+    let latest: Arc<Mutex<(String, u8)>> = Arc::default();
+    let writer = Arc::clone(&latest);
+    let progress: ImageProgress = Arc::new(move |step: &str, percent: u8| {
+        *writer.lock().unwrap_or_else(PoisonError::into_inner) = (step.to_owned(), percent);
+    });
+    let telling = tokio::spawn(tell(ctx.clone(), name.clone(), latest));
+    let began = std::time::Instant::now();
+    tracing::info!(image = %name, "making an image");
+    let made = ctx
+        .app()
+        .runtime
+        .prepare_image(&name, &source, progress)
+        .await;
+    telling.abort();
+    // The last progress must not be written after the end.
+    let _aborted = telling.await;
+    match made {
+        Ok(image) => {
+            tracing::info!(image = %name, seconds = began.elapsed().as_secs(), "the image is ready");
+            let (job_id, now) = (job.id.clone(), ctx.now());
+            let size = i64::try_from(image.size_bytes).unwrap_or(i64::MAX);
+            ctx.db()
+                .write(move |conn| {
+                    db::images::set_ready(conn, &name, &image.description, size, now)?;
+                    Ok(db::jobs::finish(conn, &job_id, None, now)?)
+                })
+                .await
+        }
+        Err(failure) => {
+            let why = match &failure {
+                RuntimeError::ImageBroken { reason, .. } => reason.clone(),
+                RuntimeError::Failed { what, cause } => {
+                    tracing::error!(what, cause, image = %name, "the image could not be made");
+                    (*what).to_owned()
+                }
+                other => other.to_string(),
+            };
+            tracing::warn!(image = %name, reason = %why, "the image could not be made");
+            fail(ctx, job, &why).await
+        }
+    }
+}
+
+/// Writes the latest progress now and then, when it changed.
+async fn tell(ctx: Ctx, name: String, latest: Arc<Mutex<(String, u8)>>) {
+    let mut told = (String::new(), 0);
+    loop {
+        tokio::time::sleep(PROGRESS_EVERY).await;
+        let now = latest
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if now == told || now.0.is_empty() {
+            continue;
+        }
+        told.clone_from(&now);
+        let (name, at) = (name.clone(), ctx.now());
+        let written = ctx
+            .db()
+            .write(move |conn| {
+                Ok(db::images::set_progress(
+                    conn,
+                    &name,
+                    &now.0,
+                    i32::from(now.1),
+                    at,
+                )?)
+            })
+            .await;
+        if let Err(error) = written {
+            tracing::warn!(%error, "an image's progress could not be written");
+        }
+    }
+}
+
+/// Records that it could not be made.
+pub async fn fail(ctx: &Ctx, job: &JobRow, why: &str) -> Result<()> {
+    let (inner, job, why) = (ctx.clone(), job.clone(), why.to_owned());
+    ctx.db()
+        .write(move |conn| {
+            let now = inner.now();
+            db::images::set_failed(conn, &job.subject, &why, now)?;
+            let event = Event::new(Action::ImageAdd, Outcome::Failure)
+                .with("subject", job.subject.as_str())
+                .with("reason", why.as_str());
+            audit::record(conn, &inner, event)?;
+            Ok(db::jobs::finish(conn, &job.id, Some(&why), now)?)
+        })
+        .await
+}
+
+/// Removes what the engine has of it, unless it was added again since.
+pub async fn remove(ctx: &Ctx, job: &JobRow) -> Result<()> {
+    let name = job.subject.clone();
+    let again = ctx
+        .db()
+        .read(move |conn| Ok(db::images::get(conn, &name)?.is_some()))
+        .await?;
+    if !again && let Err(error) = ctx.app().runtime.remove_image(&job.subject).await {
+        tracing::warn!(%error, image = %job.subject, "an image's files could not be removed");
+    }
+    finish(ctx, job).await
+}
+
+async fn finish(ctx: &Ctx, job: &JobRow) -> Result<()> {
+    let (id, now) = (job.id.clone(), ctx.now());
+    ctx.db()
+        .write(move |conn| Ok(db::jobs::finish(conn, &id, None, now)?))
+        .await
+}
