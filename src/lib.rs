@@ -2,9 +2,11 @@
 
 pub mod app;
 pub mod auth;
+pub mod cli;
 pub mod config;
 pub mod db;
 pub mod domain;
 pub mod error;
 pub mod jobs;
 pub mod runtime;
+pub mod web;

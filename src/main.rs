@@ -1,1 +1,7 @@
-fn main() {}
+//! The program: see `hzel::cli`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hzel::cli::main()
+}

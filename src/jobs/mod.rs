@@ -168,7 +168,7 @@ async fn run(app: App, job: JobRow, release: Release) {
     app.jobs_ready.notify_one();
 }
 
-async fn begin(ctx: &Ctx, job: &JobRow) -> Result<()> {
+pub(crate) async fn begin(ctx: &Ctx, job: &JobRow) -> Result<()> {
     match job.kind {
         JobKind::ContainerCreate => containers::create(ctx, job).await,
         JobKind::ContainerStart => containers::start(ctx, job).await,

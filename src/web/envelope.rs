@@ -32,10 +32,17 @@ pub async fn wrap(
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, actix_web::Error> {
     let app = request.app_data::<web::Data<App>>().cloned();
-    let id = request.extensions().get::<RequestId>().map(ToString::to_string).unwrap_or_default();
+    let id = request
+        .extensions()
+        .get::<RequestId>()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let https = app.as_ref().is_some_and(|app| app.config.is_https());
     let cookie = app.as_ref().map_or("", |app| app.config.session_cookie());
-    let now = app.as_ref().map(|app| Time::from(app.clock.now()).rfc3339()).unwrap_or_default();
+    let now = app
+        .as_ref()
+        .map(|app| Time::from(app.clock.now()).rfc3339())
+        .unwrap_or_default();
     let theme = request.cookie(Theme::COOKIE);
     let rendering = Rendering {
         form: form_of(&request),
@@ -52,7 +59,9 @@ pub async fn wrap(
                     let foreign =
                         status >= 400 && answer.response().extensions().get::<Ours>().is_none();
                     let mut answer = if foreign {
-                        answer.into_response(response(&by_status(status))).map_into_right_body()
+                        answer
+                            .into_response(response(&by_status(status)))
+                            .map_into_right_body()
                     } else {
                         answer.map_into_left_body()
                     };
@@ -63,7 +72,11 @@ pub async fn wrap(
                     let ours = error.as_error::<Error>().map(Clone::clone);
                     let ours = ours.unwrap_or_else(|| {
                         let status = error.as_response_error().status_code().as_u16();
-                        if status >= 500 { Error::internal(&error) } else { by_status(status) }
+                        if status >= 500 {
+                            Error::internal(&error)
+                        } else {
+                            by_status(status)
+                        }
                     });
                     let mut answer = response(&ours);
                     finish(answer.headers_mut(), &id, https);
@@ -77,13 +90,30 @@ pub async fn wrap(
 /// By where it is, unless a page's address was asked for JSON.
 fn form_of(request: &ServiceRequest) -> Form {
     let path = request.path();
-    let data = ["/api", "/ws", "/webhooks", "/.well-known", "/healthz", "/readyz", "/openapi.json"];
+    let data = [
+        "/api",
+        "/ws",
+        "/webhooks",
+        "/.well-known",
+        "/healthz",
+        "/readyz",
+        "/openapi.json",
+    ];
     let is_data = data.iter().any(|prefix| {
-        path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        path.strip_prefix(prefix)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     });
-    let accept = request.headers().get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let accept = request
+        .headers()
+        .get(header::ACCEPT)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or("");
     let wants_json = accept.contains("application/json") && !accept.contains("text/html");
-    if is_data || wants_json { Form::Json } else { Form::Html }
+    if is_data || wants_json {
+        Form::Json
+    } else {
+        Form::Html
+    }
 }
 
 /// What a library meant by its status.
@@ -93,8 +123,12 @@ fn by_status(status: u16) -> Error {
         403 => Error::Forbidden("This is not allowed".into()),
         404 => Error::NotFound("There is nothing at this address".into()),
         405 => Error::MethodNotAllowed,
-        413 => Error::PayloadTooLarge { limit: super::extract::MAX_BODY },
-        415 => Error::UnsupportedMediaType { expected: "application/json" },
+        413 => Error::PayloadTooLarge {
+            limit: super::extract::MAX_BODY,
+        },
+        415 => Error::UnsupportedMediaType {
+            expected: "application/json",
+        },
         400..=499 => Error::BadRequest("The request could not be understood".into()),
         _ => Error::internal(format!("a library answered {status}")),
     }
@@ -116,10 +150,22 @@ fn finish(headers: &mut HeaderMap, id: &str, https: bool) {
     set(header::REFERRER_POLICY, "same-origin");
     set(header::X_FRAME_OPTIONS, "DENY");
     set(header::CACHE_CONTROL, "no-store");
-    set(header::CONTENT_SECURITY_POLICY, if page { PAGE_POLICY } else { DATA_POLICY });
-    set(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
-    set(HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
+    set(
+        header::CONTENT_SECURITY_POLICY,
+        if page { PAGE_POLICY } else { DATA_POLICY },
+    );
+    set(
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    );
+    set(
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    );
     if https {
-        set(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000; includeSubDomains");
+        set(
+            header::STRICT_TRANSPORT_SECURITY,
+            "max-age=31536000; includeSubDomains",
+        );
     }
 }

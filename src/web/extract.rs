@@ -36,7 +36,9 @@ impl FromRequest for Ctx {
 /// # Errors
 /// [`Error::PayloadTooLarge`]; [`Error::BadRequest`] when it breaks off.
 pub async fn read_body(mut payload: Payload, length: Option<&HeaderValue>) -> Result<web::Bytes> {
-    let announced = length.and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
+    let announced = length
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.parse::<u64>().ok());
     let mut body = web::BytesMut::new();
     let mut seen = 0_usize;
     while let Some(chunk) = payload.next().await {
@@ -52,7 +54,11 @@ pub async fn read_body(mut payload: Payload, length: Option<&HeaderValue>) -> Re
             }
         }
     }
-    if seen > MAX_BODY { Err(Error::PayloadTooLarge { limit: MAX_BODY }) } else { Ok(body.freeze()) }
+    if seen > MAX_BODY {
+        Err(Error::PayloadTooLarge { limit: MAX_BODY })
+    } else {
+        Ok(body.freeze())
+    }
 }
 
 /// A JSON body.
@@ -70,7 +76,9 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
         Box::pin(async move {
             let body = read_body(payload, length.as_ref()).await?;
             if kind != "application/json" && !kind.ends_with("+json") {
-                return Err(Error::UnsupportedMediaType { expected: "application/json" });
+                return Err(Error::UnsupportedMediaType {
+                    expected: "application/json",
+                });
             }
             from_json(&body).map(Self)
         })
@@ -85,7 +93,9 @@ pub fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     let text = std::str::from_utf8(body)
         .map_err(|_| Error::BadRequest("The request body is not valid UTF-8".into()))?;
     if text.trim().is_empty() {
-        return Err(Error::BadRequest("The request body is empty; JSON is expected".into()));
+        return Err(Error::BadRequest(
+            "The request body is empty; JSON is expected".into(),
+        ));
     }
     let mut parser = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut parser).map_err(|error| {
@@ -178,10 +188,7 @@ impl<'de> Deserialize<'de> for Whole {
             fn visit_u64<E>(self, value: u64) -> std::result::Result<Whole, E> {
                 Ok(Whole(i64::try_from(value).unwrap_or(i64::MAX)))
             }
-            fn visit_f64<E: serde::de::Error>(
-                self,
-                value: f64,
-            ) -> std::result::Result<Whole, E> {
+            fn visit_f64<E: serde::de::Error>(self, value: f64) -> std::result::Result<Whole, E> {
                 // The parser gives integers past 64 bits as floating point.
                 if value >= 9.2e18 {
                     Ok(Whole(i64::MAX))

@@ -22,9 +22,12 @@ impl FormToken {
     /// The browser's own, or a new one.
     #[must_use]
     pub fn of(app: &App, request: &HttpRequest) -> Self {
-        let value = of_request(request)
-            .unwrap_or_else(|| secrets::random_base62(LENGTH, &*app.entropy));
-        Self { value, secure: app.config.is_https() }
+        let value =
+            of_request(request).unwrap_or_else(|| secrets::random_base62(LENGTH, &*app.entropy));
+        Self {
+            value,
+            secure: app.config.is_https(),
+        }
     }
 
     #[must_use]

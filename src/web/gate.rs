@@ -38,8 +38,14 @@ pub async fn wrap(
 ) -> std::result::Result<ServiceResponse<BoxBody>, actix_web::Error> {
     // Routing is over, so a second handle on the request does no harm.
     let handle = request.request().clone();
-    let Some(app) = request.app_data::<web::Data<App>>().map(|app| App::clone(app)) else {
-        return Ok(ServiceResponse::new(handle, response(&Error::internal("no app"))));
+    let Some(app) = request
+        .app_data::<web::Data<App>>()
+        .map(|app| App::clone(app))
+    else {
+        return Ok(ServiceResponse::new(
+            handle,
+            response(&Error::internal("no app")),
+        ));
     };
     let ctx = match admit(&app, endpoint, &mut request).await {
         Ok(ctx) => ctx,
@@ -55,7 +61,11 @@ pub async fn wrap(
     request.extensions_mut().insert(ctx.clone());
     match AssertUnwindSafe(next.call(request)).catch_unwind().await {
         Ok(Ok(answer)) => {
-            if let Some(error) = answer.response().error().and_then(|e| e.as_error::<Error>()) {
+            if let Some(error) = answer
+                .response()
+                .error()
+                .and_then(|e| e.as_error::<Error>())
+            {
                 note(endpoint, Some(&ctx), &error.clone()).await;
             }
             Ok(answer)
@@ -107,26 +117,37 @@ async fn admit(
         idempotency: None,
     };
     let ctx = Ctx::new(app.clone(), actor.clone(), origin.clone());
-    let refused = |error: Error| Refusal { error, ctx: Some(ctx.clone()) };
+    let refused = |error: Error| Refusal {
+        error,
+        ctx: Some(ctx.clone()),
+    };
     credential_will_do(endpoint, &actor).map_err(&refused)?;
     if let Some(scope) = endpoint.scope {
         permissions::require_scope(&ctx, scope).map_err(&refused)?;
     }
     let changes = !matches!(request.method().as_str(), "GET" | "HEAD" | "OPTIONS");
     if changes {
-        csrf_is_right(app, endpoint, &actor, request).await.map_err(&refused)?;
+        csrf_is_right(app, endpoint, &actor, request)
+            .await
+            .map_err(&refused)?;
         if let Some(key) = text(request, &HeaderName::from_static("idempotency-key")) {
             if key.is_empty() || key.len() > idempotency::MAX_LEN {
                 return Err(Error::field(
                     "Idempotency-Key",
-                    format!("Idempotency-Key must have 1 to {} characters", idempotency::MAX_LEN),
+                    format!(
+                        "Idempotency-Key must have 1 to {} characters",
+                        idempotency::MAX_LEN
+                    ),
                 )
                 .into());
             }
             let key = key.to_owned();
             let body = take_body(request).await?;
             let digest = secrets::hash(&format!("{}\n{}", request.path(), secrets::hex(&body)));
-            origin.idempotency = Some(IdempotencyKey { key, body_hash: digest });
+            origin.idempotency = Some(IdempotencyKey {
+                key,
+                body_hash: digest,
+            });
             put_body(request, body);
             return Ok(Ctx::new(app.clone(), actor, origin));
         }
@@ -147,7 +168,9 @@ fn credential_will_do(endpoint: &Endpoint, actor: &Actor) -> Result<()> {
     }
     let is_session = matches!(caller.credential, Credential::Session { .. });
     if endpoint.access == Access::Session && !is_session {
-        return Err(Error::Forbidden("This endpoint needs a signed-in session".into()));
+        return Err(Error::Forbidden(
+            "This endpoint needs a signed-in session".into(),
+        ));
     }
     Ok(())
 }
@@ -193,7 +216,11 @@ async fn csrf_is_right(
         }
         None => return Err(Error::CsrfRejected),
     };
-    if secrets::same(&sent, &wanted) { Ok(()) } else { Err(Error::CsrfRejected) }
+    if secrets::same(&sent, &wanted) {
+        Ok(())
+    } else {
+        Err(Error::CsrfRejected)
+    }
 }
 
 fn form_field(body: &[u8], name: &str) -> Option<String> {
@@ -212,7 +239,10 @@ fn put_body(request: &mut ServiceRequest, body: web::Bytes) {
 }
 
 fn text<'a>(request: &'a ServiceRequest, name: &HeaderName) -> Option<&'a str> {
-    request.headers().get(name).and_then(|value| value.to_str().ok())
+    request
+        .headers()
+        .get(name)
+        .and_then(|value| value.to_str().ok())
 }
 
 /// Who is at the other end: believed from trusted proxies only, and then the nearest address that
@@ -230,7 +260,11 @@ fn address_of(app: &App, request: &ServiceRequest) -> Option<IpAddr> {
         .flat_map(|value| value.split(','))
         .filter_map(|part| part.trim().parse().ok())
         .collect();
-    forwarded.into_iter().rev().find(|address| !trusted.contains(address)).or(Some(peer))
+    forwarded
+        .into_iter()
+        .rev()
+        .find(|address| !trusted.contains(address))
+        .or(Some(peer))
 }
 
 /// The answer to who is not let in: on a page, the way to sign in.
@@ -240,7 +274,9 @@ async fn refuse(
     request: &actix_web::HttpRequest,
     error: &Error,
 ) -> HttpResponse<BoxBody> {
-    let html = RENDERING.try_with(|r| r.form == Form::Html).unwrap_or(false);
+    let html = RENDERING
+        .try_with(|r| r.form == Form::Html)
+        .unwrap_or(false);
     if endpoint.surface != Surface::Page || !html || !matches!(error, Error::Unauthorized) {
         return response(error);
     }
@@ -258,20 +294,26 @@ async fn refuse(
         }
         Err(error) => return response(&error),
     };
-    let Ok(value) = HeaderValue::from_str(&place) else { return response(error) };
+    let Ok(value) = HeaderValue::from_str(&place) else {
+        return response(error);
+    };
     // htmx would put the login page into a corner of this one; so it is told to go there.
     if request.headers().contains_key("hx-request") {
         return HttpResponse::Ok()
             .insert_header((HeaderName::from_static("hx-redirect"), value))
             .finish();
     }
-    HttpResponse::SeeOther().insert_header((header::LOCATION, value)).finish()
+    HttpResponse::SeeOther()
+        .insert_header((header::LOCATION, value))
+        .finish()
 }
 
 /// Audits what was refused or failed, of someone known. What nobody known tried is in the log: a
 /// stranger could fill the table.
 async fn note(endpoint: &Endpoint, ctx: Option<&Ctx>, error: &Error) {
-    let Some(ctx) = ctx.filter(|ctx| ctx.user_id().is_some()) else { return };
+    let Some(ctx) = ctx.filter(|ctx| ctx.user_id().is_some()) else {
+        return;
+    };
     let code = error.code();
     let outcome = match code {
         Code::Forbidden | Code::CsrfRejected | Code::QuotaExceeded => Outcome::Denied,
@@ -280,7 +322,10 @@ async fn note(endpoint: &Endpoint, ctx: Option<&Ctx>, error: &Error) {
     };
     let action = endpoint.action.unwrap_or(audit::Action::Request);
     let event = Event::new(action, outcome)
-        .with("route", format!("{} {}", endpoint.verb.as_str(), endpoint.path))
+        .with(
+            "route",
+            format!("{} {}", endpoint.verb.as_str(), endpoint.path),
+        )
         .with("code", code.as_str());
     audit::record_alone(ctx, event).await;
 }

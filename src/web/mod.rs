@@ -40,14 +40,15 @@ const SHUTDOWN_SECONDS: u64 = 5;
 pub fn server(app: App, listener: TcpListener, cookie_key: Key) -> std::io::Result<Server> {
     let secure = app.config.is_https();
     let server = HttpServer::new(move || {
-        let session = SessionMiddleware::builder(DbSessionStore::new(app.clone()), cookie_key.clone())
-            .cookie_name(app.config.session_cookie().to_owned())
-            .cookie_secure(secure)
-            .cookie_http_only(true)
-            .cookie_same_site(SameSite::Lax)
-            .cookie_path("/".into())
-            .session_lifecycle(BrowserSession::default())
-            .build();
+        let session =
+            SessionMiddleware::builder(DbSessionStore::new(app.clone()), cookie_key.clone())
+                .cookie_name(app.config.session_cookie().to_owned())
+                .cookie_secure(secure)
+                .cookie_http_only(true)
+                .cookie_same_site(SameSite::Lax)
+                .cookie_path("/".into())
+                .session_lifecycle(BrowserSession::default())
+                .build();
         actix_web::App::new()
             .app_data(web::Data::new(app.clone()))
             .configure(routes::configure)

@@ -27,7 +27,13 @@ pub struct Doc {
 impl Doc {
     #[must_use]
     pub const fn new(summary: &'static str) -> Self {
-        Self { summary, body: None, answer: None, query: &[], pages: false }
+        Self {
+            summary,
+            body: None,
+            answer: None,
+            query: &[],
+            pages: false,
+        }
     }
 
     /// The JSON body it takes.
@@ -71,12 +77,20 @@ pub struct Shape {
 impl Shape {
     #[must_use]
     pub const fn of<T: ToSchema>() -> Self {
-        Self { name: T::name, schema: T::schema, inner: T::schemas, list: false }
+        Self {
+            name: T::name,
+            schema: T::schema,
+            inner: T::schemas,
+            list: false,
+        }
     }
 
     #[must_use]
     pub const fn list<T: ToSchema>() -> Self {
-        Self { list: true, ..Self::of::<T>() }
+        Self {
+            list: true,
+            ..Self::of::<T>()
+        }
     }
 
     /// A reference to it, once it is among `schemas`.
@@ -94,7 +108,11 @@ impl Shape {
         for (name, schema) in found {
             schemas.insert(name, serde_json::to_value(schema).unwrap_or_default());
         }
-        if self.list { json!({ "type": "array", "items": item }) } else { item }
+        if self.list {
+            json!({ "type": "array", "items": item })
+        } else {
+            item
+        }
     }
 }
 
@@ -113,7 +131,10 @@ pub fn document(server: &str) -> Value {
     let mut paths: Map<String, Value> = Map::new();
     for endpoint in routes::API {
         let Some(doc) = &endpoint.doc else { continue };
-        let path = endpoint.path.strip_prefix("/api/v1").unwrap_or(endpoint.path);
+        let path = endpoint
+            .path
+            .strip_prefix("/api/v1")
+            .unwrap_or(endpoint.path);
         let operation = operation(endpoint, doc, &mut schemas);
         let item = paths.entry(path.to_owned()).or_insert_with(|| json!({}));
         item[endpoint.verb.as_str().to_ascii_lowercase()] = operation;
@@ -159,9 +180,11 @@ fn operation(endpoint: &Endpoint, doc: &Doc, schemas: &mut Map<String, Value>) -
         .path
         .split('/')
         .filter_map(|part| part.strip_prefix('{').and_then(|p| p.strip_suffix('}')))
-        .map(|name| json!({
-            "name": name, "in": "path", "required": true, "schema": { "type": "string" }
-        }))
+        .map(|name| {
+            json!({
+                "name": name, "in": "path", "required": true, "schema": { "type": "string" }
+            })
+        })
         .collect();
     let mut query = |name: &str, schema: Value| {
         parameters.push(json!({ "name": name, "in": "query", "schema": schema }));
@@ -177,14 +200,21 @@ fn operation(endpoint: &Endpoint, doc: &Doc, schemas: &mut Map<String, Value>) -
     }
     if doc.pages {
         let (low, high) = (1, crate::domain::page::MAX_LIMIT);
-        query("limit", json!({ "type": "integer", "minimum": low, "maximum": high }));
+        query(
+            "limit",
+            json!({ "type": "integer", "minimum": low, "maximum": high }),
+        );
         query("cursor", json!({ "type": "string" }));
     }
-    let data = doc.answer.map_or_else(|| json!({}), |shape| shape.refer(schemas));
-    let error = |text: &str| json!({
-        "description": text,
-        "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } }
-    });
+    let data = doc
+        .answer
+        .map_or_else(|| json!({}), |shape| shape.refer(schemas));
+    let error = |text: &str| {
+        json!({
+            "description": text,
+            "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } }
+        })
+    };
     let mut operation = json!({
         "summary": doc.summary,
         "parameters": parameters,

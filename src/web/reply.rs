@@ -50,6 +50,8 @@ impl<T: Serialize> Responder for Listed<T> {
             let link = format!("<{}?{}>; rel=\"next\"", request.path(), query.finish());
             answer.insert_header((header::LINK, link));
         }
-        answer.json(Envelope { data: &self.0.items })
+        answer.json(Envelope {
+            data: &self.0.items,
+        })
     }
 }

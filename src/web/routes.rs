@@ -5,15 +5,15 @@
 
 use actix_web::http::header;
 use actix_web::middleware::from_fn;
-use actix_web::{HttpResponse, Resource, Route, guard, web};
+use actix_web::{HttpRequest, HttpResponse, Resource, Route, guard, web};
 
 use super::api::{auth, commands, containers, health, images, sessions, tokens};
-use super::error::response;
+use super::error::{response, unknown_route};
 use super::openapi::{self, Doc, Shape};
-use super::{gate, pages};
+use super::{assets, gate};
 use crate::auth::actor::Scope;
 use crate::domain::audit::Action;
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// The methods that routes have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +86,16 @@ impl Endpoint {
         access: Access,
         handler: fn(Route) -> Route,
     ) -> Self {
-        Self { verb, path, surface, access, scope: None, action: None, doc: None, handler }
+        Self {
+            verb,
+            path,
+            surface,
+            access,
+            scope: None,
+            action: None,
+            doc: None,
+            handler,
+        }
     }
 
     const fn api(
@@ -141,8 +150,10 @@ pub const API: &[Endpoint] = &[
         Doc::new("Whether the database and the container engine can be reached")
             .answers(Shape::of::<health::Ready>()),
     ),
-    Endpoint::api(Get, "/api/v1/openapi.json", Anyone, |r| r.to(openapi::serve))
-        .doc(Doc::new("This document")),
+    Endpoint::api(Get, "/api/v1/openapi.json", Anyone, |r| {
+        r.to(openapi::serve)
+    })
+    .doc(Doc::new("This document")),
     Endpoint::api(Post, "/api/v1/auth/login", Anyone, |r| r.to(auth::login)).doc(
         Doc::new("Signs in and sets the session cookie")
             .takes(Shape::of::<auth::LoginBody>())
@@ -151,7 +162,10 @@ pub const API: &[Endpoint] = &[
     Endpoint::api(Post, "/api/v1/auth/logout", Session, |r| r.to(auth::logout))
         .action(Action::Logout)
         .doc(Doc::new("Ends this session").answers(Shape::of::<String>())),
-    Endpoint::api(Get, "/api/v1/auth/session", Session, |r| r.to(auth::session)).doc(
+    Endpoint::api(Get, "/api/v1/auth/session", Session, |r| {
+        r.to(auth::session)
+    })
+    .doc(
         Doc::new("This session, its user and its CSRF token")
             .answers(Shape::of::<auth::SessionAnswer>()),
     ),
@@ -159,25 +173,39 @@ pub const API: &[Endpoint] = &[
         Doc::new("Who the credential belongs to, and what it may do")
             .answers(Shape::of::<auth::MeView>()),
     ),
-    Endpoint::api(Get, "/api/v1/auth/sessions", Session, |r| r.to(sessions::list)).doc(
-        Doc::new("One's own sign-ins, newest first").answers(Shape::list::<sessions::SessionView>()),
+    Endpoint::api(Get, "/api/v1/auth/sessions", Session, |r| {
+        r.to(sessions::list)
+    })
+    .doc(
+        Doc::new("One's own sign-ins, newest first")
+            .answers(Shape::list::<sessions::SessionView>()),
     ),
-    Endpoint::api(Delete, "/api/v1/auth/sessions/{id}", Session, |r| r.to(sessions::end))
-        .action(Action::SessionEnd)
-        .doc(Doc::new("Ends one of one's own sign-ins").answers(Shape::of::<String>())),
-    Endpoint::api(Post, "/api/v1/auth/password", Session, |r| r.to(sessions::change_password))
-        .action(Action::PasswordChange)
-        .doc(
-            Doc::new("Changes one's password and ends one's other sessions")
-                .takes(Shape::of::<sessions::PasswordBody>())
-                .answers(Shape::of::<String>()),
-        ),
-    Endpoint::api(Get, "/api/v1/auth/oidc/authorize", Anyone, |r| r.to(auth::oidc)).doc(
-        Doc::new("Begins to sign in with OpenID Connect; NOT_IMPLEMENTED while that is off"),
+    Endpoint::api(Delete, "/api/v1/auth/sessions/{id}", Session, |r| {
+        r.to(sessions::end)
+    })
+    .action(Action::SessionEnd)
+    .doc(Doc::new("Ends one of one's own sign-ins").answers(Shape::of::<String>())),
+    Endpoint::api(Post, "/api/v1/auth/password", Session, |r| {
+        r.to(sessions::change_password)
+    })
+    .action(Action::PasswordChange)
+    .doc(
+        Doc::new("Changes one's password and ends one's other sessions")
+            .takes(Shape::of::<sessions::PasswordBody>())
+            .answers(Shape::of::<String>()),
     ),
-    Endpoint::api(Get, "/api/v1/auth/oidc/callback", Anyone, |r| r.to(auth::oidc)).doc(
-        Doc::new("Where the OpenID Connect provider sends to; NOT_IMPLEMENTED while that is off"),
-    ),
+    Endpoint::api(Get, "/api/v1/auth/oidc/authorize", Anyone, |r| {
+        r.to(auth::oidc)
+    })
+    .doc(Doc::new(
+        "Begins to sign in with OpenID Connect; NOT_IMPLEMENTED while that is off",
+    )),
+    Endpoint::api(Get, "/api/v1/auth/oidc/callback", Anyone, |r| {
+        r.to(auth::oidc)
+    })
+    .doc(Doc::new(
+        "Where the OpenID Connect provider sends to; NOT_IMPLEMENTED while that is off",
+    )),
     Endpoint::api(Get, "/api/v1/tokens", Direct, |r| r.to(tokens::list))
         .scope(Scope::Profile)
         .doc(
@@ -193,10 +221,12 @@ pub const API: &[Endpoint] = &[
                 .takes(Shape::of::<tokens::NewTokenBody>())
                 .answers(Shape::of::<tokens::TokenView>()),
         ),
-    Endpoint::api(Delete, "/api/v1/tokens/{id}", Direct, |r| r.to(tokens::revoke))
-        .scope(Scope::Profile)
-        .action(Action::TokenRevoke)
-        .doc(Doc::new("Revokes a token at once").answers(Shape::of::<String>())),
+    Endpoint::api(Delete, "/api/v1/tokens/{id}", Direct, |r| {
+        r.to(tokens::revoke)
+    })
+    .scope(Scope::Profile)
+    .action(Action::TokenRevoke)
+    .doc(Doc::new("Revokes a token at once").answers(Shape::of::<String>())),
     Endpoint::api(Get, "/api/v1/images", Any, |r| r.to(images::list))
         .scope(Scope::ContainersRead)
         .doc(
@@ -211,10 +241,12 @@ pub const API: &[Endpoint] = &[
                 .takes(Shape::of::<images::NewImageBody>())
                 .answers(Shape::of::<images::ImageView>()),
         ),
-    Endpoint::api(Delete, "/api/v1/images/{name}", Any, |r| r.to(images::remove))
-        .scope(Scope::ContainersWrite)
-        .action(Action::ImageRemove)
-        .doc(Doc::new("Removes an unused image (administrators)").answers(Shape::of::<String>())),
+    Endpoint::api(Delete, "/api/v1/images/{name}", Any, |r| {
+        r.to(images::remove)
+    })
+    .scope(Scope::ContainersWrite)
+    .action(Action::ImageRemove)
+    .doc(Doc::new("Removes an unused image (administrators)").answers(Shape::of::<String>())),
     Endpoint::api(Get, "/api/v1/containers", Any, |r| r.to(containers::list))
         .scope(Scope::ContainersRead)
         .doc(
@@ -223,75 +255,95 @@ pub const API: &[Endpoint] = &[
                 .query(&["state", "q", "mine"])
                 .answers(Shape::list::<containers::ContainerView>()),
         ),
-    Endpoint::api(Post, "/api/v1/containers", Any, |r| r.to(containers::create))
-        .scope(Scope::ContainersWrite)
-        .action(Action::ContainerCreate)
-        .doc(
-            Doc::new("Asks for a container; it is then made and started")
-                .takes(Shape::of::<containers::NewContainerBody>())
-                .answers(Shape::of::<containers::ContainerView>()),
-        ),
-    Endpoint::api(Get, "/api/v1/containers/{id}", Any, |r| r.to(containers::get))
-        .scope(Scope::ContainersRead)
-        .doc(Doc::new("One container").answers(Shape::of::<containers::ContainerView>())),
-    Endpoint::api(Delete, "/api/v1/containers/{id}", Any, |r| r.to(containers::delete))
-        .scope(Scope::ContainersWrite)
-        .action(Action::ContainerDelete)
-        .doc(
-            Doc::new("Deletes a container with its disk")
-                .query(&["force"])
-                .answers(Shape::of::<String>()),
-        ),
-    Endpoint::api(Post, "/api/v1/containers/{id}/start", Any, |r| r.to(containers::start))
-        .scope(Scope::ContainersWrite)
-        .action(Action::ContainerStart)
-        .doc(
-            Doc::new("Starts a container and waits for it")
-                .answers(Shape::of::<containers::ContainerView>()),
-        ),
-    Endpoint::api(Post, "/api/v1/containers/{id}/stop", Any, |r| r.to(containers::stop))
-        .scope(Scope::ContainersWrite)
-        .action(Action::ContainerStop)
-        .doc(
-            Doc::new("Stops a container, at once with force, and waits for it")
-                .query(&["force"])
-                .answers(Shape::of::<containers::ContainerView>()),
-        ),
-    Endpoint::api(Post, "/api/v1/containers/{id}/restart", Any, |r| r.to(containers::restart))
-        .scope(Scope::ContainersWrite)
-        .action(Action::ContainerRestart)
-        .doc(
-            Doc::new("Stops and starts a container and waits for it")
-                .answers(Shape::of::<containers::ContainerView>()),
-        ),
-    Endpoint::api(Get, "/api/v1/containers/{id}/metrics", Any, |r| r.to(containers::metrics))
-        .scope(Scope::ContainersRead)
-        .doc(
-            Doc::new("What a container uses now")
-                .answers(Shape::of::<crate::domain::containers::ContainerMetrics>()),
-        ),
-    Endpoint::api(Get, "/api/v1/containers/{id}/logs", Any, |r| r.to(containers::logs))
-        .scope(Scope::ContainersRead)
-        .doc(
-            Doc::new("The last lines of its init's console")
-                .query(&["tail"])
-                .answers(Shape::of::<containers::LogsView>()),
-        ),
-    Endpoint::api(Get, "/api/v1/containers/{id}/commands", Any, |r| r.to(commands::list))
-        .scope(Scope::Commands)
-        .doc(
-            Doc::new("A container's commands, newest first, with the beginning of their output")
-                .pages()
-                .answers(Shape::list::<commands::CommandView>()),
-        ),
-    Endpoint::api(Post, "/api/v1/containers/{id}/commands", Any, |r| r.to(commands::create))
-        .scope(Scope::Commands)
-        .action(Action::CommandCreate)
-        .doc(
-            Doc::new("Runs a command in a running container")
-                .takes(Shape::of::<commands::NewCommandBody>())
-                .answers(Shape::of::<commands::CommandView>()),
-        ),
+    Endpoint::api(Post, "/api/v1/containers", Any, |r| {
+        r.to(containers::create)
+    })
+    .scope(Scope::ContainersWrite)
+    .action(Action::ContainerCreate)
+    .doc(
+        Doc::new("Asks for a container; it is then made and started")
+            .takes(Shape::of::<containers::NewContainerBody>())
+            .answers(Shape::of::<containers::ContainerView>()),
+    ),
+    Endpoint::api(Get, "/api/v1/containers/{id}", Any, |r| {
+        r.to(containers::get)
+    })
+    .scope(Scope::ContainersRead)
+    .doc(Doc::new("One container").answers(Shape::of::<containers::ContainerView>())),
+    Endpoint::api(Delete, "/api/v1/containers/{id}", Any, |r| {
+        r.to(containers::delete)
+    })
+    .scope(Scope::ContainersWrite)
+    .action(Action::ContainerDelete)
+    .doc(
+        Doc::new("Deletes a container with its disk")
+            .query(&["force"])
+            .answers(Shape::of::<String>()),
+    ),
+    Endpoint::api(Post, "/api/v1/containers/{id}/start", Any, |r| {
+        r.to(containers::start)
+    })
+    .scope(Scope::ContainersWrite)
+    .action(Action::ContainerStart)
+    .doc(
+        Doc::new("Starts a container and waits for it")
+            .answers(Shape::of::<containers::ContainerView>()),
+    ),
+    Endpoint::api(Post, "/api/v1/containers/{id}/stop", Any, |r| {
+        r.to(containers::stop)
+    })
+    .scope(Scope::ContainersWrite)
+    .action(Action::ContainerStop)
+    .doc(
+        Doc::new("Stops a container, at once with force, and waits for it")
+            .query(&["force"])
+            .answers(Shape::of::<containers::ContainerView>()),
+    ),
+    Endpoint::api(Post, "/api/v1/containers/{id}/restart", Any, |r| {
+        r.to(containers::restart)
+    })
+    .scope(Scope::ContainersWrite)
+    .action(Action::ContainerRestart)
+    .doc(
+        Doc::new("Stops and starts a container and waits for it")
+            .answers(Shape::of::<containers::ContainerView>()),
+    ),
+    Endpoint::api(Get, "/api/v1/containers/{id}/metrics", Any, |r| {
+        r.to(containers::metrics)
+    })
+    .scope(Scope::ContainersRead)
+    .doc(
+        Doc::new("What a container uses now")
+            .answers(Shape::of::<crate::domain::containers::ContainerMetrics>()),
+    ),
+    Endpoint::api(Get, "/api/v1/containers/{id}/logs", Any, |r| {
+        r.to(containers::logs)
+    })
+    .scope(Scope::ContainersRead)
+    .doc(
+        Doc::new("The last lines of its init's console")
+            .query(&["tail"])
+            .answers(Shape::of::<containers::LogsView>()),
+    ),
+    Endpoint::api(Get, "/api/v1/containers/{id}/commands", Any, |r| {
+        r.to(commands::list)
+    })
+    .scope(Scope::Commands)
+    .doc(
+        Doc::new("A container's commands, newest first, with the beginning of their output")
+            .pages()
+            .answers(Shape::list::<commands::CommandView>()),
+    ),
+    Endpoint::api(Post, "/api/v1/containers/{id}/commands", Any, |r| {
+        r.to(commands::create)
+    })
+    .scope(Scope::Commands)
+    .action(Action::CommandCreate)
+    .doc(
+        Doc::new("Runs a command in a running container")
+            .takes(Shape::of::<commands::NewCommandBody>())
+            .answers(Shape::of::<commands::CommandView>()),
+    ),
     Endpoint::api(Get, "/api/v1/commands/{id}", Any, |r| r.to(commands::get))
         .scope(Scope::Commands)
         .doc(
@@ -299,13 +351,14 @@ pub const API: &[Endpoint] = &[
                 .query(&["wait_seconds"])
                 .answers(Shape::of::<commands::CommandView>()),
         ),
-    Endpoint::api(Post, "/api/v1/commands/{id}/cancel", Any, |r| r.to(commands::cancel))
-        .scope(Scope::Commands)
-        .action(Action::CommandCancel)
-        .doc(
-            Doc::new("Ends a command that waits or runs")
-                .answers(Shape::of::<commands::CommandView>()),
-        ),
+    Endpoint::api(Post, "/api/v1/commands/{id}/cancel", Any, |r| {
+        r.to(commands::cancel)
+    })
+    .scope(Scope::Commands)
+    .action(Action::CommandCancel)
+    .doc(
+        Doc::new("Ends a command that waits or runs").answers(Shape::of::<commands::CommandView>()),
+    ),
 ];
 
 /// Every page.
@@ -328,7 +381,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
         let routes: Vec<&'static Endpoint> = table().filter(|e| e.path == path).collect();
         config.service(resource(path, &routes));
     }
-    config.route("/static/{path:.*}", Verb::Get.route().to(pages::serve_asset));
+    config.route("/static/{path:.*}", Verb::Get.route().to(asset));
 }
 
 fn resource(path: &'static str, endpoints: &[&'static Endpoint]) -> Resource {
@@ -355,4 +408,12 @@ fn resource(path: &'static str, endpoints: &[&'static Endpoint]) -> Resource {
             Ok::<HttpResponse, Error>(answer)
         }
     }))
+}
+
+/// An embedded file: the same for everyone, so it has no gate.
+async fn asset(request: HttpRequest) -> Result<HttpResponse> {
+    match assets::serve(&request) {
+        Some(answer) => Ok(answer),
+        None => unknown_route().await,
+    }
 }

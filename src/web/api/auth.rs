@@ -68,7 +68,9 @@ pub struct MeView {
 pub fn begin(session: &Session, signed_in: &SignedIn) -> Result<()> {
     // A key from before the sign-in must not be the key after it.
     session.renew();
-    session.insert(NEW_KEY, &signed_in.key).map_err(Error::internal)
+    session
+        .insert(NEW_KEY, &signed_in.key)
+        .map_err(Error::internal)
 }
 
 /// # Errors

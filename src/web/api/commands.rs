@@ -115,11 +115,18 @@ pub async fn list(
 /// As `commands::get`.
 pub async fn get(ctx: Ctx, id: Path<String>, query: Query<WaitQuery>) -> Reply<CommandView> {
     let wait = query.0.wait_seconds.unwrap_or_default();
-    let wait = u64::try_from(wait).ok().filter(|wait| *wait <= MAX_WAIT).ok_or_else(|| {
-        let rule = format!("wait_seconds must be between 0 and {MAX_WAIT}");
-        Error::field("wait_seconds", rule)
-    })?;
-    Ok(Data(commands::get_when_over(&ctx, &id, Duration::from_secs(wait)).await?.into()))
+    let wait = u64::try_from(wait)
+        .ok()
+        .filter(|wait| *wait <= MAX_WAIT)
+        .ok_or_else(|| {
+            let rule = format!("wait_seconds must be between 0 and {MAX_WAIT}");
+            Error::field("wait_seconds", rule)
+        })?;
+    Ok(Data(
+        commands::get_when_over(&ctx, &id, Duration::from_secs(wait))
+            .await?
+            .into(),
+    ))
 }
 
 /// # Errors

@@ -176,12 +176,12 @@ pub async fn start(ctx: Ctx, id: Path<String>) -> Reply<ContainerView> {
 
 /// # Errors
 /// As `containers::stop`.
-pub async fn stop(
-    ctx: Ctx,
-    id: Path<String>,
-    query: Query<ForceQuery>,
-) -> Reply<ContainerView> {
-    Ok(Data(containers::stop(&ctx, &id, query.0.force.unwrap_or_default()).await?.into()))
+pub async fn stop(ctx: Ctx, id: Path<String>, query: Query<ForceQuery>) -> Reply<ContainerView> {
+    Ok(Data(
+        containers::stop(&ctx, &id, query.0.force.unwrap_or_default())
+            .await?
+            .into(),
+    ))
 }
 
 /// # Errors
@@ -192,11 +192,7 @@ pub async fn restart(ctx: Ctx, id: Path<String>) -> Reply<ContainerView> {
 
 /// # Errors
 /// As `containers::delete`.
-pub async fn delete(
-    ctx: Ctx,
-    id: Path<String>,
-    query: Query<ForceQuery>,
-) -> Reply<&'static str> {
+pub async fn delete(ctx: Ctx, id: Path<String>, query: Query<ForceQuery>) -> Reply<&'static str> {
     containers::delete(&ctx, &id, query.0.force.unwrap_or_default()).await?;
     Ok(Data("deleted"))
 }
@@ -212,8 +208,13 @@ pub async fn metrics(ctx: Ctx, id: Path<String>) -> Reply<ContainerMetrics> {
 pub async fn logs(ctx: Ctx, id: Path<String>, query: Query<TailQuery>) -> Reply<LogsView> {
     let tail = query.0.tail.unwrap_or(200);
     if !(1..=MAX_TAIL).contains(&tail) {
-        return Err(Error::field("tail", format!("tail must be between 1 and {MAX_TAIL}")));
+        return Err(Error::field(
+            "tail",
+            format!("tail must be between 1 and {MAX_TAIL}"),
+        ));
     }
     let lines = usize::try_from(tail).unwrap_or(usize::MAX);
-    Ok(Data(LogsView { logs: containers::logs(&ctx, &id, lines).await? }))
+    Ok(Data(LogsView {
+        logs: containers::logs(&ctx, &id, lines).await?,
+    }))
 }

@@ -30,7 +30,10 @@ pub struct Ready {
 /// # Errors
 /// None.
 pub async fn alive() -> Reply<Alive> {
-    Ok(Data(Alive { status: "ok", version: env!("CARGO_PKG_VERSION") }))
+    Ok(Data(Alive {
+        status: "ok",
+        version: env!("CARGO_PKG_VERSION"),
+    }))
 }
 
 /// # Errors
@@ -39,5 +42,9 @@ pub async fn ready(app: web::Data<App>) -> Reply<Ready> {
     let ctx = Ctx::system(App::clone(&app), "probe");
     setup::is_needed(&ctx).await?;
     app.runtime.ready().await.map_err(Error::from_runtime)?;
-    Ok(Data(Ready { status: "ready", database: app.db.engine(), runtime: app.runtime.name() }))
+    Ok(Data(Ready {
+        status: "ready",
+        database: app.db.engine(),
+        runtime: app.runtime.name(),
+    }))
 }

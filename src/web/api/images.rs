@@ -60,13 +60,23 @@ impl From<Image> for ImageView {
 /// # Errors
 /// As `images::list`.
 pub async fn list(ctx: Ctx) -> Reply<Vec<ImageView>> {
-    Ok(Data(images::list(&ctx).await?.into_iter().map(ImageView::from).collect()))
+    Ok(Data(
+        images::list(&ctx)
+            .await?
+            .into_iter()
+            .map(ImageView::from)
+            .collect(),
+    ))
 }
 
 /// # Errors
 /// As `images::add`.
 pub async fn add(ctx: Ctx, body: Json<NewImageBody>) -> Reply<ImageView> {
-    Ok(Data(images::add(&ctx, &body.0.name, &body.0.source).await?.into()))
+    Ok(Data(
+        images::add(&ctx, &body.0.name, &body.0.source)
+            .await?
+            .into(),
+    ))
 }
 
 /// # Errors

@@ -48,7 +48,13 @@ pub struct PasswordBody {
 /// # Errors
 /// As `sessions::list`.
 pub async fn list(ctx: Ctx) -> Reply<Vec<SessionView>> {
-    Ok(Data(sessions::list(&ctx).await?.into_iter().map(SessionView::from).collect()))
+    Ok(Data(
+        sessions::list(&ctx)
+            .await?
+            .into_iter()
+            .map(SessionView::from)
+            .collect(),
+    ))
 }
 
 /// # Errors

@@ -50,7 +50,9 @@ impl TokenView {
             id: token.id.to_string(),
             name: token.name,
             prefix: token.prefix,
-            scopes: token.scopes.map(|all| all.iter().map(|scope| scope.as_str()).collect()),
+            scopes: token
+                .scopes
+                .map(|all| all.iter().map(|scope| scope.as_str()).collect()),
             created_at: token.created_at.rfc3339(),
             expires_at: token.expires_at.map(Time::rfc3339),
             last_used_at: token.last_used_at.map(Time::rfc3339),
