@@ -74,7 +74,7 @@ impl Network {
     /// [`RuntimeError::Failed`] when the file cannot be read or written.
     pub async fn new(instance: &str, data_dir: &Path) -> Result<Self, RuntimeError> {
         let instance = instance.to_owned();
-        let file = data_dir.join("native").join("network.json");
+        let file = file_in(data_dir);
         blocking(move || {
             let subnet = match remembered(&file)? {
                 Some(subnet) => subnet,
@@ -412,6 +412,17 @@ fn remembered(file: &Path) -> Result<Option<Subnet>, RuntimeError> {
             read.subnet
         )))
     })
+}
+
+/// The block an installation has chosen, if it has one that can be read.
+#[must_use]
+pub fn remembered_in(data_dir: &Path) -> Option<Subnet> {
+    remembered(&file_in(data_dir)).ok().flatten()
+}
+
+/// Where the block is remembered.
+fn file_in(data_dir: &Path) -> PathBuf {
+    data_dir.join("native").join("network.json")
 }
 
 /// Chooses a block that is free on this machine, and remembers it.
