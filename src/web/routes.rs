@@ -10,6 +10,8 @@ use actix_web::{HttpRequest, HttpResponse, Resource, Route, guard, web};
 use super::api::{auth, commands, containers, health, images, sessions, tokens};
 use super::error::{response, unknown_route};
 use super::openapi::{self, Doc, Shape};
+use super::pages::containers::{act, detail, list, new};
+use super::pages::{self, account, activity, shell, sign_in, styleguide};
 use super::{assets, gate};
 use crate::auth::actor::Scope;
 use crate::domain::audit::Action;
@@ -362,7 +364,85 @@ pub const API: &[Endpoint] = &[
 ];
 
 /// Every page.
-pub const PAGES: &[Endpoint] = &[];
+pub const PAGES: &[Endpoint] = &[
+    Endpoint::page(Get, "/setup", Anyone, |r| r.to(sign_in::setup_page)),
+    Endpoint::page(Post, "/setup", Anyone, |r| r.to(sign_in::complete_setup)).action(Action::Setup),
+    Endpoint::page(Get, "/login", Anyone, |r| r.to(sign_in::login_page)),
+    Endpoint::page(Post, "/login", Anyone, |r| r.to(sign_in::login)),
+    Endpoint::page(Post, "/logout", Session, |r| r.to(sign_in::logout)).action(Action::Logout),
+    Endpoint::page(Post, "/theme", Session, |r| r.to(shell::choose_theme)),
+    Endpoint::page(Get, "/", Session, |r| r.to(list::show)),
+    Endpoint::page(Get, "/containers", Session, |r| r.to(list::elsewhere)),
+    Endpoint::page(Post, "/containers", Session, |r| r.to(new::create))
+        .action(Action::ContainerCreate),
+    Endpoint::page(Get, "/containers/new", Session, |r| r.to(new::show)),
+    Endpoint::page(Get, "/containers/{id}", Session, |r| r.to(detail::overview)),
+    Endpoint::page(Get, "/containers/{id}/head", Session, |r| {
+        r.to(detail::head)
+    }),
+    Endpoint::page(Get, "/containers/{id}/metrics", Session, |r| {
+        r.to(detail::metrics)
+    }),
+    Endpoint::page(Get, "/containers/{id}/commands", Session, |r| {
+        r.to(detail::commands)
+    }),
+    Endpoint::page(Post, "/containers/{id}/commands", Session, |r| {
+        r.to(act::run)
+    })
+    .action(Action::CommandCreate),
+    Endpoint::page(Get, "/containers/{id}/console", Session, |r| {
+        r.to(detail::console)
+    }),
+    Endpoint::page(Get, "/containers/{id}/settings", Session, |r| {
+        r.to(detail::settings)
+    }),
+    Endpoint::page(Post, "/containers/{id}/start", Session, |r| {
+        r.to(act::start)
+    })
+    .action(Action::ContainerStart),
+    Endpoint::page(Post, "/containers/{id}/stop", Session, |r| r.to(act::stop))
+        .action(Action::ContainerStop),
+    Endpoint::page(Post, "/containers/{id}/restart", Session, |r| {
+        r.to(act::restart)
+    })
+    .action(Action::ContainerRestart),
+    Endpoint::page(Post, "/containers/{id}/delete", Session, |r| {
+        r.to(act::delete)
+    })
+    .action(Action::ContainerDelete),
+    Endpoint::page(Get, "/commands/{id}", Session, |r| {
+        r.to(pages::commands::show)
+    }),
+    Endpoint::page(Post, "/commands/{id}/cancel", Session, |r| {
+        r.to(pages::commands::cancel)
+    })
+    .action(Action::CommandCancel),
+    Endpoint::page(Get, "/images", Session, |r| r.to(pages::images::show)),
+    Endpoint::page(Post, "/images", Session, |r| r.to(pages::images::add)).action(Action::ImageAdd),
+    Endpoint::page(Post, "/images/{name}/delete", Session, |r| {
+        r.to(pages::images::remove)
+    })
+    .action(Action::ImageRemove),
+    Endpoint::page(Get, "/tokens", Session, |r| r.to(pages::tokens::show)),
+    Endpoint::page(Post, "/tokens", Session, |r| r.to(pages::tokens::create))
+        .action(Action::TokenCreate),
+    Endpoint::page(Post, "/tokens/{id}/revoke", Session, |r| {
+        r.to(pages::tokens::revoke)
+    })
+    .action(Action::TokenRevoke),
+    Endpoint::page(Get, "/sessions", Session, |r| r.to(account::sessions)),
+    Endpoint::page(Post, "/sessions/{id}/end", Session, |r| {
+        r.to(account::end_session)
+    })
+    .action(Action::SessionEnd),
+    Endpoint::page(Get, "/profile", Session, |r| r.to(account::profile)),
+    Endpoint::page(Post, "/profile/password", Session, |r| {
+        r.to(account::change_password)
+    })
+    .action(Action::PasswordChange),
+    Endpoint::page(Get, "/activity", Session, |r| r.to(activity::show)),
+    Endpoint::page(Get, "/styleguide", Session, |r| r.to(styleguide::show)),
+];
 
 /// All routes.
 pub fn table() -> impl Iterator<Item = &'static Endpoint> {

@@ -1,10 +1,16 @@
 //! `/profile` and `/sessions`: who one is, how one signs in, and where one is signed in.
 
+use actix_session::Session;
+use actix_web::{HttpResponse, web};
 use askama::Template;
 
-use super::form::Form;
+use super::form::{Fields, Form};
 use super::say::When;
-use super::shell::Shell;
+use super::shell::{Frame, Place, Shell};
+use super::{html, refused, see_other};
+use crate::domain::sessions;
+use crate::error::Result;
+use crate::web::extract::{self, Query};
 
 /// A sign-in, as the pages show it.
 #[derive(Debug, Clone)]
@@ -36,8 +42,6 @@ pub struct ProfilePage {
     pub form: Form,
     /// Set after the password was changed.
     pub changed: bool,
-    /// Whether this account has a password at all.
-    pub has_password: bool,
 }
 
 /// A short name for a `User-Agent`: the browser and the system, as far as they are known.
@@ -74,6 +78,90 @@ pub fn browser(user_agent: &str) -> String {
         (Some(browser), None) => browser.to_owned(),
         (None, Some(system)) => format!("A browser on {system}"),
         (None, None) => "Unknown browser".to_owned(),
+    }
+}
+
+/// `GET /sessions`.
+///
+/// # Errors
+/// As `sessions::list`.
+pub async fn sessions(frame: Frame) -> Result<HttpResponse> {
+    let sessions = sessions::list(&frame.ctx).await?.into_iter();
+    html(&SessionsPage {
+        shell: frame.shell(Place::Sessions, "Sessions")?,
+        sessions: sessions
+            .map(|session| SessionView {
+                id: session.id.to_string(),
+                browser: browser(session.user_agent.as_deref().unwrap_or_default()),
+                address: session.address.unwrap_or_default(),
+                created: frame.when(session.created_at),
+                last_seen: frame.when(session.last_seen_at),
+                expires: frame.when(session.expires_at),
+                current: session.current,
+            })
+            .collect(),
+    })
+}
+
+/// `POST /sessions/{id}/end`: one's own present one is signed out.
+///
+/// # Errors
+/// As `sessions::end`.
+pub async fn end_session(
+    frame: Frame,
+    cookie: Session,
+    id: web::Path<String>,
+) -> Result<HttpResponse> {
+    let current = sessions::current(&frame.ctx).await?.id.as_str() == id.as_str();
+    if current {
+        sessions::logout(&frame.ctx).await?;
+        cookie.purge();
+        return Ok(see_other("/login"));
+    }
+    sessions::end(&frame.ctx, &id).await?;
+    Ok(see_other("/sessions"))
+}
+
+/// What the profile is asked with.
+#[derive(Debug, serde::Deserialize)]
+pub struct AskedProfile {
+    /// What was changed just now: `password`.
+    changed: Option<String>,
+}
+
+/// `GET /profile`.
+///
+/// # Errors
+/// None of its own.
+pub async fn profile(frame: Frame, asked: Query<AskedProfile>) -> Result<HttpResponse> {
+    html(&ProfilePage {
+        shell: frame.shell(Place::Profile, "Profile")?,
+        form: Form::new(),
+        changed: asked.0.changed.as_deref() == Some("password"),
+    })
+}
+
+/// `POST /profile/password`.
+///
+/// # Errors
+/// As `sessions::change_password`.
+pub async fn change_password(frame: Frame, fields: extract::Form<Fields>) -> Result<HttpResponse> {
+    let names = ["current_password", "new_password"];
+    let [current, new] = names.map(|name| fields.0.text(name));
+    match sessions::change_password(&frame.ctx, current, new).await {
+        Ok(()) => Ok(see_other("/profile?changed=password")),
+        Err(error) => {
+            let form = Form::new().refused(&error, &names)?;
+            let shell = frame.shell(Place::Profile, "Profile")?;
+            refused(
+                error,
+                &ProfilePage {
+                    shell,
+                    form,
+                    changed: false,
+                },
+            )
+        }
     }
 }
 

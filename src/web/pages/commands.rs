@@ -1,9 +1,15 @@
 //! `/commands/{id}`: one command, its output as it comes, and how it ended.
 
+use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 
-use super::say::When;
-use super::shell::Shell;
+use super::say::{self, When};
+use super::shell::{Frame, Place, Shell};
+use super::{done, html};
+use crate::domain::commands::{self, Command, CommandStatus};
+use crate::domain::containers;
+use crate::domain::permissions::Permissions;
+use crate::error::Result;
 
 /// How a command is, as the pages draw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +92,43 @@ pub struct CommandView {
     pub took: Option<String>,
 }
 
+impl From<CommandStatus> for Progress {
+    fn from(status: CommandStatus) -> Self {
+        match status {
+            CommandStatus::Queued => Self::Queued,
+            CommandStatus::Running => Self::Running,
+            CommandStatus::Completed => Self::Completed,
+            CommandStatus::Failed => Self::Failed,
+            CommandStatus::Cancelled => Self::Cancelled,
+            CommandStatus::TimedOut => Self::TimedOut,
+        }
+    }
+}
+
+impl CommandView {
+    /// As this request sees it.
+    #[must_use]
+    pub fn of(frame: &Frame, command: Command) -> Self {
+        let until = command.finished_at.unwrap_or_else(|| frame.ctx.now());
+        let took = command
+            .started_at
+            .map(|at| until.since(at).num_milliseconds());
+        Self {
+            id: command.id.to_string(),
+            container_id: command.container_id.to_string(),
+            command: command.command,
+            progress: command.status.into(),
+            exit_code: command.exit_code,
+            stdout: say::plain(&command.stdout),
+            stderr: say::plain(&command.stderr),
+            truncated: command.truncated,
+            error: command.error,
+            created: frame.when(command.created_at),
+            took: took.map(|ms| say::milliseconds(u64::try_from(ms).unwrap_or_default())),
+        }
+    }
+}
+
 /// The whole page.
 #[derive(Template)]
 #[template(path = "pages/command.html")]
@@ -104,4 +147,43 @@ pub struct CommandFragment {
     pub shell: Shell,
     pub command: CommandView,
     pub may_run: bool,
+}
+
+/// `GET /commands/{id}`.
+///
+/// # Errors
+/// As `commands::get`.
+pub async fn show(frame: Frame, id: web::Path<String>) -> Result<HttpResponse> {
+    let command = commands::get(&frame.ctx, &id).await?;
+    let container = containers::get(&frame.ctx, command.container_id.as_str()).await?;
+    let command = CommandView::of(&frame, command);
+    let title = format!("{} · {}", command.progress.label(), container.hostname);
+    let shell = frame.shell(Place::Containers, title)?;
+    let may_run = container.permissions.has(Permissions::TERMINAL);
+    if frame.part {
+        return html(&CommandFragment {
+            shell,
+            command,
+            may_run,
+        });
+    }
+    html(&CommandPage {
+        shell,
+        command,
+        hostname: container.hostname,
+        may_run,
+    })
+}
+
+/// `POST /commands/{id}/cancel`.
+///
+/// # Errors
+/// As `commands::cancel`.
+pub async fn cancel(
+    frame: Frame,
+    request: HttpRequest,
+    id: web::Path<String>,
+) -> Result<HttpResponse> {
+    commands::cancel(&frame.ctx, &id).await?;
+    Ok(done(&request, &format!("/commands/{id}")))
 }

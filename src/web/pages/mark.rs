@@ -4,6 +4,7 @@
 //! To add a state: a variant here, a shape in `templates/components/mark.html`, its colour in
 //! `app.css`, an icon in `static/marks/`.
 
+use crate::domain::containers::ContainerState;
 use crate::web::assets::url;
 
 /// How a box is, as the pages draw it.
@@ -54,5 +55,17 @@ impl Mark {
     #[must_use]
     pub fn is_passing(self) -> bool {
         matches!(self, Self::Provisioning | Self::Deleting)
+    }
+}
+
+impl From<ContainerState> for Mark {
+    fn from(state: ContainerState) -> Self {
+        match state {
+            ContainerState::Provisioning => Self::Provisioning,
+            ContainerState::Running => Self::Running,
+            ContainerState::Stopped => Self::Stopped,
+            ContainerState::Failed => Self::Failed,
+            ContainerState::Deleting => Self::Deleting,
+        }
     }
 }

@@ -18,3 +18,74 @@ pub mod shell;
 pub mod sign_in;
 pub mod styleguide;
 pub mod tokens;
+
+use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+
+use super::error::{Form as AnswerForm, RENDERING};
+use crate::error::{Error, Result};
+
+const HTML: &str = "text/html; charset=utf-8";
+
+/// Answers a page.
+///
+/// # Errors
+/// Internal, when the template fails.
+pub fn html(page: &impl Template) -> Result<HttpResponse> {
+    let text = page.render().map_err(Error::internal)?;
+    Ok(HttpResponse::Ok()
+        .content_type(HTML)
+        .insert_header((header::VARY, "HX-Request"))
+        .body(text))
+}
+
+/// Answers the page of a form that was refused, with the error's status, and leaves the error in
+/// the answer for the gate to audit. Whoever asked for JSON gets the error itself.
+///
+/// # Errors
+/// As [`html`], and `error` for JSON.
+pub fn refused(error: Error, page: &impl Template) -> Result<HttpResponse> {
+    if RENDERING
+        .try_with(|r| r.form == AnswerForm::Json)
+        .unwrap_or(true)
+    {
+        return Err(error);
+    }
+    let text = page.render().map_err(Error::internal)?;
+    let mut answer = HttpResponse::from_error(error).set_body(BoxBody::new(text));
+    answer
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(HTML));
+    Ok(answer)
+}
+
+/// Sends the browser on to `place` with a GET.
+#[must_use]
+pub fn see_other(place: &str) -> HttpResponse {
+    HttpResponse::SeeOther()
+        .insert_header((header::LOCATION, place))
+        .finish()
+}
+
+/// After something was done: a browser goes to `place`; htmx stays and looks again, which
+/// `static/js/live.js` and the `changed` triggers of the templates see to.
+#[must_use]
+pub fn done(request: &HttpRequest, place: &str) -> HttpResponse {
+    if is_htmx(request) {
+        HttpResponse::build(StatusCode::NO_CONTENT)
+            .insert_header((HeaderName::from_static("hx-trigger"), "changed"))
+            .finish()
+    } else {
+        see_other(place)
+    }
+}
+
+/// Whether htmx asks for a part of a page, rather than the browser for the whole.
+#[must_use]
+pub fn is_htmx(request: &HttpRequest) -> bool {
+    let headers = request.headers();
+    headers.contains_key("hx-request") && !headers.contains_key("hx-history-restore-request")
+}

@@ -76,6 +76,49 @@ pub fn duration(seconds: u64) -> String {
     }
 }
 
+/// A short length of time, by its largest unit: `340 ms`, `1.2 s`, then as [`duration`].
+#[must_use]
+pub fn milliseconds(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..10_000 => tenths(ms / 100, "s"),
+        _ => duration(ms / 1_000),
+    }
+}
+
+/// What a program wrote, without what only a terminal understands: colours and other escape
+/// sequences, carriage returns, control characters.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '\u{1b}' => match rest.next() {
+                // CSI: parameters, then one final letter.
+                Some('[') => while rest.next().is_some_and(|c| !('@'..='~').contains(&c)) {},
+                // OSC: to BEL or to ESC and a backslash.
+                Some(']') => {
+                    while let Some(c) = rest.next() {
+                        if c == '\u{7}' || (c == '\u{1b}' && rest.next_if_eq(&'\\').is_some()) {
+                            break;
+                        }
+                    }
+                }
+                // A choice of character set: one more letter.
+                Some('(' | ')') => {
+                    rest.next();
+                }
+                _ => {}
+            },
+            '\n' | '\t' => plain.push(c),
+            c if c.is_control() => {}
+            c => plain.push(c),
+        }
+    }
+    plain
+}
+
 /// MiB, as `512 MiB` or `1.5 GiB`.
 #[must_use]
 pub fn mebibytes(mib: u64) -> String {
@@ -151,6 +194,12 @@ mod tests {
         ] {
             assert_eq!(duration(seconds), said);
         }
+    }
+
+    #[test]
+    fn escape_sequences_are_not_shown() {
+        let text = "\u{1b}[1;32mok\u{1b}[0m\tdone\r\n\u{1b}]0;title\u{7}next\u{1b}(B\u{8}!";
+        assert_eq!(plain(text), "ok\tdone\nnext!");
     }
 
     #[test]

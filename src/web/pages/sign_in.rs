@@ -1,9 +1,18 @@
 //! `/setup`, `/login`, `/logout`: coming in and going out.
 
+use actix_session::Session;
+use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
-use super::form::Form;
-use super::shell::Bare;
+use super::form::{Fields, Form};
+use super::shell::{Bare, Frame};
+use super::{html, refused, see_other};
+use crate::domain::users::{NewUser, Role};
+use crate::domain::{sessions, setup};
+use crate::error::{Error, Result};
+use crate::web::api::auth::begin;
+use crate::web::extract::{self, Query};
+use crate::web::form_token::FormToken;
 
 /// The first account, while there is none.
 #[derive(Template)]
@@ -39,6 +48,139 @@ pub fn safe_next(next: Option<&str>) -> &str {
             path
         }
         _ => "/",
+    }
+}
+
+/// Puts the token's cookie beside the form that holds the token.
+fn with_token(mut answer: HttpResponse, token: &FormToken) -> Result<HttpResponse> {
+    answer
+        .add_cookie(&token.cookie())
+        .map_err(Error::internal)?;
+    Ok(answer)
+}
+
+/// What the sign-in page is asked with.
+#[derive(Debug, serde::Deserialize)]
+pub struct AskedLogin {
+    next: Option<String>,
+}
+
+/// `GET /login`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn login_page(
+    frame: Frame,
+    request: HttpRequest,
+    asked: Query<AskedLogin>,
+) -> Result<HttpResponse> {
+    let next = safe_next(asked.0.next.as_deref());
+    if frame.ctx.user_id().is_some() {
+        return Ok(see_other(next));
+    }
+    if setup::is_needed(&frame.ctx).await? {
+        return Ok(see_other("/setup"));
+    }
+    let token = FormToken::of(frame.ctx.app(), &request);
+    let page = login_form(&frame, &token, Form::new(), next);
+    with_token(html(&page)?, &token)
+}
+
+fn login_form(frame: &Frame, token: &FormToken, form: Form, next: &str) -> LoginPage {
+    LoginPage {
+        shell: Bare::new(frame.theme, "Sign in"),
+        form,
+        csrf_token: token.value.clone(),
+        next: next.to_owned(),
+    }
+}
+
+/// `POST /login`.
+///
+/// # Errors
+/// As `sessions::login`.
+pub async fn login(
+    frame: Frame,
+    request: HttpRequest,
+    session: Session,
+    fields: extract::Form<Fields>,
+) -> Result<HttpResponse> {
+    let fields = fields.0;
+    let next = safe_next(Some(fields.text("next")));
+    let email = fields.text("email").trim();
+    match sessions::login(&frame.ctx, email, fields.text("password")).await {
+        Ok(signed_in) => {
+            begin(&session, &signed_in)?;
+            Ok(see_other(next))
+        }
+        Err(error) => {
+            let form = Form::new().with_all(&fields, &["email"]);
+            let form = form.refused(&error, &["email", "password"])?;
+            let token = FormToken::of(frame.ctx.app(), &request);
+            let page = login_form(&frame, &token, form, next);
+            with_token(refused(error, &page)?, &token)
+        }
+    }
+}
+
+/// `POST /logout`.
+///
+/// # Errors
+/// As `sessions::logout`.
+pub async fn logout(frame: Frame, session: Session) -> Result<HttpResponse> {
+    sessions::logout(&frame.ctx).await?;
+    session.purge();
+    Ok(see_other("/login"))
+}
+
+/// `GET /setup`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn setup_page(frame: Frame, request: HttpRequest) -> Result<HttpResponse> {
+    if !setup::is_needed(&frame.ctx).await? {
+        return Ok(see_other("/login"));
+    }
+    let token = FormToken::of(frame.ctx.app(), &request);
+    with_token(html(&setup_form(&frame, &token, Form::new()))?, &token)
+}
+
+fn setup_form(frame: &Frame, token: &FormToken, form: Form) -> SetupPage {
+    SetupPage {
+        shell: Bare::new(frame.theme, "Set up"),
+        form,
+        csrf_token: token.value.clone(),
+    }
+}
+
+/// `POST /setup`: makes the first administrator and signs them in.
+///
+/// # Errors
+/// As `setup::complete`.
+pub async fn complete_setup(
+    frame: Frame,
+    request: HttpRequest,
+    session: Session,
+    fields: extract::Form<Fields>,
+) -> Result<HttpResponse> {
+    let fields = fields.0;
+    let new = NewUser {
+        email: fields.text("email").trim().to_owned(),
+        display_name: fields.optional("display_name").map(str::to_owned),
+        role: Role::Admin,
+        password: fields.text("password").to_owned(),
+    };
+    match setup::complete(&frame.ctx, fields.text("code"), new).await {
+        Ok(signed_in) => {
+            begin(&session, &signed_in)?;
+            Ok(see_other("/"))
+        }
+        Err(error) => {
+            let form = Form::new().with_all(&fields, &["code", "email", "display_name"]);
+            let form = form.refused(&error, &["code", "email", "display_name", "password"])?;
+            let token = FormToken::of(frame.ctx.app(), &request);
+            with_token(refused(error, &setup_form(&frame, &token, form))?, &token)
+        }
     }
 }
 

@@ -1,13 +1,19 @@
 //! `/containers/{id}` and its tabs. A tab that the one who looks may not use is not shown.
 
+use actix_web::{HttpResponse, web};
 use askama::Template;
 
 use super::BoxView;
+use crate::domain::page::PageRequest;
+use crate::domain::{commands, containers};
+use crate::error::{Error, Result};
+use crate::web::extract::Query;
+use crate::web::pages::activity::{self, Entry};
 use crate::web::pages::commands::CommandView;
 use crate::web::pages::form::Form;
 use crate::web::pages::mark::Mark;
-use crate::web::pages::say;
-use crate::web::pages::shell::Shell;
+use crate::web::pages::shell::{Frame, Place, Shell};
+use crate::web::pages::{html, refused, say};
 
 /// Which tab is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +25,14 @@ pub enum Tab {
 }
 
 impl Tab {
+    /// Every tab.
+    pub const ALL: [Self; 4] = [
+        Self::Overview,
+        Self::Commands,
+        Self::Console,
+        Self::Settings,
+    ];
+
     /// As in the address.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -173,6 +187,7 @@ pub struct OverviewPage {
     pub detail: Detail,
     pub usage: Option<Usage>,
     pub recent: Vec<CommandView>,
+    pub entries: Vec<Entry>,
     pub public_url: String,
 }
 
@@ -210,6 +225,8 @@ pub struct CommandsPage {
     pub detail: Detail,
     pub form: Form,
     pub commands: Vec<CommandView>,
+    /// The address of this piece of the list.
+    pub here: String,
     pub next: Option<String>,
 }
 
@@ -219,6 +236,7 @@ pub struct CommandsPage {
 pub struct CommandsFragment {
     pub commands: Vec<CommandView>,
     pub detail: Detail,
+    pub here: String,
     pub next: Option<String>,
 }
 
@@ -279,6 +297,241 @@ impl SettingsPage {
     pub fn is_stuck(&self) -> bool {
         matches!(self.detail.container.state, Mark::Failed | Mark::Deleting)
     }
+}
+
+/// What every tab begins with.
+async fn detail(frame: &Frame, id: &str, tab: Tab) -> Result<(Shell, Detail)> {
+    let container = BoxView::of(frame, containers::get(&frame.ctx, id).await?);
+    let detail = Detail { container, tab };
+    let mut shell = frame.shell(Place::Containers, detail.title())?;
+    shell.icon = detail.container.state.icon();
+    Ok((shell, detail))
+}
+
+/// Of a box that runs, what it uses; none where that cannot be told now.
+async fn usage(frame: &Frame, detail: &Detail) -> Option<Usage> {
+    let container = &detail.container;
+    if container.state != Mark::Running || !container.may.read_metrics {
+        return None;
+    }
+    match containers::metrics(&frame.ctx, &container.id).await {
+        Ok(now) => Some(Usage {
+            cpu_percent: now.cpu_percent,
+            cpu_cores: container.cpu_cores,
+            memory_used_mb: now.memory_used_mb,
+            memory_limit_mb: now.memory_limit_mb,
+            disk_used_mb: now.disk_used_mb,
+            disk_limit_mb: now.disk_limit_mb,
+            network_rx_bytes: now.network_rx_bytes,
+            network_tx_bytes: now.network_tx_bytes,
+            processes: now.processes,
+            uptime_seconds: now.uptime_seconds,
+        }),
+        // The rest of the page is worth having without.
+        Err(error) => {
+            tracing::warn!(%error, container = container.id, "a box could not be measured");
+            None
+        }
+    }
+}
+
+/// `GET /containers/{id}`.
+///
+/// # Errors
+/// As `containers::get`.
+pub async fn overview(frame: Frame, id: web::Path<String>) -> Result<HttpResponse> {
+    let (shell, detail) = detail(&frame, &id, Tab::Overview).await?;
+    let recent = if detail.container.may.run_commands {
+        let five = PageRequest::parse(Some(5), None)?;
+        let page = commands::list(&frame.ctx, &id, five).await?;
+        page.items
+            .into_iter()
+            .map(|c| CommandView::of(&frame, c))
+            .collect()
+    } else {
+        Vec::new()
+    };
+    let log = containers::activity(&frame.ctx, &id, 8).await?;
+    let entries = activity::entries(&frame, log).await?;
+    html(&OverviewPage {
+        usage: usage(&frame, &detail).await,
+        public_url: frame.public_url(),
+        shell,
+        detail,
+        recent,
+        entries,
+    })
+}
+
+/// What the header is asked with.
+#[derive(Debug, serde::Deserialize)]
+pub struct AskedHead {
+    #[serde(default)]
+    tab: String,
+}
+
+/// `GET /containers/{id}/head`.
+///
+/// # Errors
+/// As `containers::get`.
+pub async fn head(
+    frame: Frame,
+    id: web::Path<String>,
+    asked: Query<AskedHead>,
+) -> Result<HttpResponse> {
+    let tab = Tab::ALL.into_iter().find(|tab| tab.as_str() == asked.0.tab);
+    let (shell, detail) = detail(&frame, &id, tab.unwrap_or(Tab::Overview)).await?;
+    html(&HeadFragment { shell, detail })
+}
+
+/// `GET /containers/{id}/metrics`.
+///
+/// # Errors
+/// As `containers::get`.
+pub async fn metrics(frame: Frame, id: web::Path<String>) -> Result<HttpResponse> {
+    let (_, detail) = detail(&frame, &id, Tab::Overview).await?;
+    html(&UsageFragment {
+        usage: usage(&frame, &detail).await,
+        detail,
+    })
+}
+
+/// Which piece of the commands.
+#[derive(Debug, serde::Deserialize)]
+pub struct AskedCommands {
+    cursor: Option<String>,
+}
+
+/// The fields of the form that runs a command.
+pub const COMMAND_FIELDS: [&str; 4] = ["command", "cwd", "user", "timeout_seconds"];
+
+/// `GET /containers/{id}/commands`.
+///
+/// # Errors
+/// As `commands::list`.
+pub async fn commands(
+    frame: Frame,
+    id: web::Path<String>,
+    asked: Query<AskedCommands>,
+) -> Result<HttpResponse> {
+    let cursor = asked.0.cursor.as_deref();
+    let page = commands_page(&frame, &id, Form::new(), cursor).await?;
+    if !frame.part {
+        return html(&page);
+    }
+    html(&CommandsFragment {
+        commands: page.commands,
+        detail: page.detail,
+        here: page.here,
+        next: page.next,
+    })
+}
+
+/// The commands of a box whose form was refused.
+///
+/// # Errors
+/// `error`, where a form cannot tell of it.
+pub async fn commands_refused(
+    frame: &Frame,
+    id: &str,
+    form: Form,
+    error: Error,
+) -> Result<HttpResponse> {
+    let form = form.refused(&error, &COMMAND_FIELDS)?;
+    refused(error, &commands_page(frame, id, form, None).await?)
+}
+
+async fn commands_page(
+    frame: &Frame,
+    id: &str,
+    form: Form,
+    cursor: Option<&str>,
+) -> Result<CommandsPage> {
+    let (shell, detail) = detail(frame, id, Tab::Commands).await?;
+    let page = commands::list(&frame.ctx, id, PageRequest::parse(Some(30), cursor)?).await?;
+    // A cursor is base64url: nothing in it needs escaping.
+    let address = |cursor: &str| format!("/containers/{id}/commands?cursor={cursor}");
+    Ok(CommandsPage {
+        shell,
+        detail,
+        form,
+        commands: page
+            .items
+            .into_iter()
+            .map(|c| CommandView::of(frame, c))
+            .collect(),
+        here: cursor.map_or_else(|| format!("/containers/{id}/commands"), address),
+        next: page.next.as_deref().map(address),
+    })
+}
+
+/// How much of the console.
+#[derive(Debug, serde::Deserialize)]
+pub struct AskedConsole {
+    lines: Option<usize>,
+}
+
+/// `GET /containers/{id}/console`.
+///
+/// # Errors
+/// As `containers::logs`.
+pub async fn console(
+    frame: Frame,
+    id: web::Path<String>,
+    asked: Query<AskedConsole>,
+) -> Result<HttpResponse> {
+    let lines = asked.0.lines.unwrap_or(500).clamp(1, 2_000);
+    let (shell, detail) = detail(&frame, &id, Tab::Console).await?;
+    let console = say::plain(&containers::logs(&frame.ctx, &id, lines).await?);
+    if frame.part {
+        html(&ConsoleFragment {
+            detail,
+            console,
+            lines,
+        })
+    } else {
+        html(&ConsolePage {
+            shell,
+            detail,
+            console,
+            lines,
+        })
+    }
+}
+
+/// `GET /containers/{id}/settings`.
+///
+/// # Errors
+/// As `containers::get`.
+pub async fn settings(frame: Frame, id: web::Path<String>) -> Result<HttpResponse> {
+    let (shell, detail) = detail(&frame, &id, Tab::Settings).await?;
+    html(&SettingsPage {
+        shell,
+        detail,
+        form: Form::new(),
+    })
+}
+
+/// The settings of a box whose form was refused.
+///
+/// # Errors
+/// `error`, where a form cannot tell of it.
+pub async fn settings_refused(
+    frame: &Frame,
+    id: &str,
+    form: Form,
+    error: Error,
+) -> Result<HttpResponse> {
+    let form = form.refused(&error, &["confirm"])?;
+    let (shell, detail) = detail(frame, id, Tab::Settings).await?;
+    refused(
+        error,
+        &SettingsPage {
+            shell,
+            detail,
+            form,
+        },
+    )
 }
 
 #[cfg(test)]

@@ -1,11 +1,16 @@
 //! `/`: every box one may see, one row each.
 
+use actix_web::HttpResponse;
 use askama::Template;
 
 use super::{BoxView, create_call};
+use crate::domain::containers::{self, ContainerQuery, ContainerState};
+use crate::domain::page::PageRequest;
+use crate::error::Result;
+use crate::web::extract::Query;
 use crate::web::pages::mark::Mark;
-use crate::web::pages::say;
-use crate::web::pages::shell::Shell;
+use crate::web::pages::shell::{Frame, Place, Shell};
+use crate::web::pages::{html, say};
 
 /// The whole page.
 #[derive(Template)]
@@ -95,5 +100,102 @@ impl List {
         } else {
             5
         }
+    }
+}
+
+/// What narrows the list, as the filter sends it.
+#[derive(Debug, serde::Deserialize)]
+pub struct Asked {
+    #[serde(default)]
+    q: String,
+    /// A state's word; anything else is all of them.
+    #[serde(default)]
+    state: String,
+    cursor: Option<String>,
+}
+
+impl Asked {
+    /// The address of this list, or of the piece of it behind `cursor`.
+    fn address(&self, cursor: Option<&str>) -> String {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        for (name, value) in [
+            ("q", self.q.as_str()),
+            ("state", &self.state),
+            ("cursor", cursor.unwrap_or_default()),
+        ] {
+            if !value.is_empty() {
+                query.append_pair(name, value);
+            }
+        }
+        let query = query.finish();
+        if query.is_empty() {
+            "/".to_owned()
+        } else {
+            format!("/?{query}")
+        }
+    }
+}
+
+/// `GET /`.
+///
+/// # Errors
+/// As `containers::list`.
+pub async fn show(frame: Frame, asked: Query<Asked>) -> Result<HttpResponse> {
+    let asked = asked.0;
+    let state = ContainerState::from_text(&asked.state);
+    let query = ContainerQuery {
+        state,
+        q: Some(asked.q.trim().to_owned()),
+        mine: false,
+        page: PageRequest::parse(Some(100), asked.cursor.as_deref())?,
+    };
+    let page = containers::list(&frame.ctx, query).await?;
+    let list = List {
+        boxes: page
+            .items
+            .into_iter()
+            .map(|c| BoxView::of(&frame, c))
+            .collect(),
+        state: state.map(Mark::from),
+        here: asked.address(asked.cursor.as_deref()),
+        next: page.next.map(|cursor| asked.address(Some(&cursor))),
+        q: asked.q,
+    };
+    let shell = frame.shell(Place::Containers, "Containers")?;
+    if frame.part {
+        return html(&ContainersFragment { shell, list });
+    }
+    html(&ContainersPage {
+        shell,
+        list,
+        may_create: containers::limits(&frame.ctx).may_create,
+        public_url: frame.public_url(),
+    })
+}
+
+/// `GET /containers`, which nothing links to, but a reload of a refused form asks for.
+///
+/// # Errors
+/// None.
+pub async fn elsewhere() -> Result<HttpResponse> {
+    Ok(crate::web::pages::see_other("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_keeps_the_filter() {
+        let asked = |q: &str, state: &str| Asked {
+            q: q.to_owned(),
+            state: state.to_owned(),
+            cursor: None,
+        };
+        assert_eq!(asked("", "").address(None), "/");
+        assert_eq!(
+            asked("a&b", "running").address(Some("x")),
+            "/?q=a%26b&state=running&cursor=x"
+        );
     }
 }

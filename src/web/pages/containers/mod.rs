@@ -1,11 +1,15 @@
 //! The pages about boxes: the list, a new one, and the tabs of one.
 
+pub mod act;
 pub mod detail;
 pub mod list;
 pub mod new;
 
 use super::mark::Mark;
 use super::say::{self, When};
+use super::shell::Frame;
+use crate::domain::containers::Container;
+use crate::domain::permissions::Permissions;
 
 /// A box, as the pages show it.
 #[derive(Debug, Clone)]
@@ -46,6 +50,34 @@ pub struct May {
 }
 
 impl BoxView {
+    /// As the one who looks sees it.
+    #[must_use]
+    pub fn of(frame: &Frame, container: Container) -> Self {
+        let own = frame.ctx.user_id() == Some(&container.user_id);
+        let held = container.permissions;
+        Self {
+            id: container.id.to_string(),
+            hostname: container.hostname,
+            image: container.image,
+            node_name: container.node_name,
+            owner: (!own).then_some(container.owner_name),
+            state: container.state.into(),
+            reason: container.state_reason,
+            ipv4: container.ipv4,
+            cpu_cores: u32::try_from(container.cpu_cores).unwrap_or_default(),
+            memory_mb: u64::try_from(container.memory_mb).unwrap_or_default(),
+            disk_gb: u64::try_from(container.disk_gb).unwrap_or_default(),
+            created: frame.when(container.created_at),
+            started: container.started_at.map(|at| frame.when(at)),
+            may: May {
+                read_metrics: held.has(Permissions::READ_METRICS),
+                start_stop: held.has(Permissions::START_STOP),
+                run_commands: held.has(Permissions::TERMINAL),
+                delete: held.has(Permissions::DELETE),
+            },
+        }
+    }
+
     /// `2 CPUs`.
     #[must_use]
     pub fn cpus(&self) -> String {

@@ -1,11 +1,16 @@
 //! `/containers/new`: a hostname, an image, a size, and the same as an API call.
 
+use actix_web::HttpResponse;
 use askama::Template;
 
 use super::create_call;
-use crate::web::pages::form::Form;
-use crate::web::pages::say;
-use crate::web::pages::shell::Shell;
+use crate::domain::containers::{self, NewContainer};
+use crate::domain::images::{self, Image, ImageStatus};
+use crate::error::{Error, FieldError, Result};
+use crate::web::extract;
+use crate::web::pages::form::{Fields, Form};
+use crate::web::pages::shell::{Frame, Place, Shell};
+use crate::web::pages::{html, refused, say, see_other};
 
 /// The page, fresh or refused.
 #[derive(Template)]
@@ -78,9 +83,10 @@ fn range(min: u64, max: u64) -> String {
 #[derive(Debug, Clone)]
 pub struct ImageCard {
     pub name: String,
-    pub description: String,
-    /// Nothing once it is ready; else what is being done, or what went wrong.
-    pub waiting: Option<String>,
+    /// What it is, or how far it is.
+    pub about: String,
+    /// A box can be asked for.
+    pub usable: bool,
     pub size: Option<String>,
 }
 
@@ -175,6 +181,141 @@ pub fn proposal(seed: u32) -> String {
         pick(&THINGS, seed >> 4),
         (seed >> 8) % 90 + 10
     )
+}
+
+/// The names of the form's fields.
+const FIELDS: [&str; 7] = [
+    "hostname",
+    "image",
+    "cpu_cores",
+    "memory_mb",
+    "disk_gb",
+    "ssh_keys",
+    "user_data",
+];
+
+/// `GET /containers/new`.
+///
+/// # Errors
+/// As `images::list`.
+pub async fn show(frame: Frame) -> Result<HttpResponse> {
+    let mut seed = [0; 4];
+    frame.ctx.app().entropy.fill(&mut seed);
+    let default = NewContainer::default();
+    let form = Form::new()
+        .with("hostname", proposal(u32::from_le_bytes(seed)))
+        .with("cpu_cores", default.cpu_cores.to_string())
+        .with("memory_mb", default.memory_mb.to_string())
+        .with("disk_gb", default.disk_gb.to_string());
+    html(&page(&frame, form).await?)
+}
+
+/// `POST /containers`.
+///
+/// # Errors
+/// As `containers::create`.
+pub async fn create(frame: Frame, fields: extract::Form<Fields>) -> Result<HttpResponse> {
+    let fields = fields.0;
+    let outcome = match asked(&fields) {
+        Ok(new) => containers::create(&frame.ctx, new).await,
+        Err(error) => Err(error),
+    };
+    let error = match outcome {
+        Ok(container) => return Ok(see_other(&format!("/containers/{}", container.id))),
+        // The one conflict that one field is to blame for.
+        Err(Error::Conflict(message)) if message.starts_with("Hostname ") => {
+            let mut form = Form::new().with_all(&fields, &FIELDS);
+            form.refuse("hostname", message.clone());
+            return refused(Error::Conflict(message), &page(&frame, form).await?);
+        }
+        Err(error) => error,
+    };
+    let form = Form::new()
+        .with_all(&fields, &FIELDS)
+        .refused(&error, &FIELDS)?;
+    refused(error, &page(&frame, form).await?)
+}
+
+/// What the form asks for; a number left out is the default.
+fn asked(fields: &Fields) -> Result<NewContainer> {
+    let default = NewContainer::default();
+    let mut wrong: Vec<FieldError> = Vec::new();
+    let mut number = |name: &str, default: i64| match fields.number(name) {
+        Ok(number) => number.unwrap_or(default),
+        Err(error) => {
+            wrong.extend(error.fields().iter().cloned());
+            default
+        }
+    };
+    let new = NewContainer {
+        hostname: fields.text("hostname").trim().to_owned(),
+        cpu_cores: number("cpu_cores", default.cpu_cores),
+        memory_mb: number("memory_mb", default.memory_mb),
+        disk_gb: number("disk_gb", default.disk_gb),
+        image: fields.optional("image").map(str::to_owned),
+        ssh_keys: fields
+            .lines("ssh_keys")
+            .lines()
+            .map(str::to_owned)
+            .collect(),
+        user_data: Some(fields.lines("user_data")).filter(|text| !text.trim().is_empty()),
+    };
+    if wrong.is_empty() {
+        Ok(new)
+    } else {
+        Err(Error::Validation(wrong))
+    }
+}
+
+async fn page(frame: &Frame, mut form: Form) -> Result<NewContainerPage> {
+    let images = images::list(&frame.ctx).await?;
+    if form.value("image").is_empty()
+        && let Some(default) = images
+            .iter()
+            .find(|i| i.is_default && i.status != ImageStatus::Failed)
+    {
+        form = form.with("image", default.name.clone());
+    }
+    let limits = containers::limits(&frame.ctx);
+    let whole = |number: i64| u64::try_from(number).unwrap_or_default();
+    Ok(NewContainerPage {
+        shell: frame.shell(Place::Containers, "New container")?,
+        form,
+        images: images.into_iter().map(card).collect(),
+        limits: Limits {
+            cpu_max: u32::try_from(limits.cpu_max).unwrap_or(1),
+            memory_min_mb: whole(limits.memory_min_mb),
+            memory_max_mb: whole(limits.memory_max_mb),
+            disk_min_gb: whole(limits.disk_min_gb),
+            disk_max_gb: whole(limits.disk_max_gb),
+            may_create: limits.may_create,
+        },
+        public_url: frame.public_url(),
+    })
+}
+
+fn card(image: Image) -> ImageCard {
+    ImageCard {
+        about: match image.status {
+            ImageStatus::Ready => image.description,
+            ImageStatus::Preparing => format!(
+                "Being made: {}, {} %. A container of it starts as soon as it is ready.",
+                image.step, image.percent
+            ),
+            ImageStatus::Failed => "Could not be made".to_owned(),
+        },
+        usable: image.status != ImageStatus::Failed,
+        size: size(image.size_bytes),
+        name: image.name,
+    }
+}
+
+/// The size of an image, once it is known.
+fn size(bytes: i64) -> Option<String> {
+    u64::try_from(bytes)
+        .ok()
+        .filter(|bytes| *bytes > 0)
+        .map(say::bytes)
 }
 
 #[cfg(test)]
