@@ -70,6 +70,16 @@ impl Caller {
         self.role == Role::Admin
     }
 
+    /// The session that asks, if it is one.
+    #[must_use]
+    pub fn session_id(&self) -> Option<&SessionId> {
+        if let Credential::Session { id, .. } = &self.credential {
+            Some(id)
+        } else {
+            None
+        }
+    }
+
     #[must_use]
     pub fn has_scope(&self, scope: Scope) -> bool {
         self.scopes

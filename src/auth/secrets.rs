@@ -11,6 +11,9 @@ use crate::app::Entropy;
 /// A personal access token.
 pub const PERSONAL_TOKEN: &str = "hzel_";
 
+/// What a link to choose a new password carries.
+pub const PASSWORD_RESET: &str = "hzpr_";
+
 /// How much of a token is kept to recognise it by.
 pub const SHOWN_PREFIX_LEN: usize = 13;
 

@@ -5,12 +5,14 @@
 //! in [`schema`], and a file here. What only one backend can say (`on_conflict`, locks) is matched
 //! on the variant in that file.
 
+pub mod accounts;
 pub mod audit;
 pub mod commands;
 pub mod containers;
 pub mod idempotency;
 pub mod images;
 pub mod jobs;
+pub mod password_resets;
 pub mod schema;
 pub mod sessions;
 pub mod settings;

@@ -110,6 +110,8 @@ ids! {
     ImageId,
     /// An entry of the audit log.
     AuditId,
+    /// An account elsewhere by which one here may sign in.
+    IdentityId,
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ pub const IDLE_HOURS: i64 = 2;
 #[derive(Debug, Clone)]
 pub struct Session {
     pub id: SessionId,
+    pub auth_method: AuthMethod,
     pub address: Option<String>,
     pub user_agent: Option<String>,
     pub created_at: Time,
@@ -41,13 +42,14 @@ pub struct Session {
 #[derive(Clone)]
 pub struct SignedIn {
     pub key: String,
+    pub auth_method: AuthMethod,
     pub csrf_token: String,
     pub session_id: SessionId,
     pub expires_at: Time,
     pub user: User,
 }
 
-fn idle_since(now: Time) -> Time {
+pub(crate) fn idle_since(now: Time) -> Time {
     now.plus(-TimeDelta::hours(IDLE_HOURS))
 }
 
@@ -57,7 +59,7 @@ fn caller_of(session: &SessionRow, user: UserRow) -> Caller {
         email: user.email,
         display_name: user.display_name,
         role: user.role,
-        auth_method: AuthMethod::Session,
+        auth_method: AuthMethod::from_text(&session.auth_method).unwrap_or(AuthMethod::Session),
         credential: Credential::Session {
             id: session.id.clone(),
             csrf_token: CsrfToken(session.csrf_token.clone()),
@@ -110,8 +112,18 @@ pub async fn delete_by_key(app: &App, key: &str) -> Result<()> {
 /// Makes the row of a sign-in, with its audit entry, in the caller's transaction.
 ///
 /// # Errors
-/// When the database fails.
-pub(crate) fn begin(conn: &mut Conn, ctx: &Ctx, user: &UserId) -> Result<SignedIn> {
+/// [`Error::Unauthorized`] for who may not come in.
+pub(crate) fn begin(
+    conn: &mut Conn,
+    ctx: &Ctx,
+    user: &UserId,
+    method: AuthMethod,
+) -> Result<SignedIn> {
+    // First of all: from here on the account cannot be disabled before this session is there to be
+    // ended with the others.
+    if !db::users::note_login(conn, user, ctx.now())? {
+        return Err(Error::Unauthorized);
+    }
     let user = db::users::get(conn, user)?.ok_or(Error::Unauthorized)?;
     let entropy = &*ctx.app().entropy;
     let now = ctx.now();
@@ -122,7 +134,7 @@ pub(crate) fn begin(conn: &mut Conn, ctx: &Ctx, user: &UserId) -> Result<SignedI
         key_hash: secrets::hash(&key),
         user_id: user.id.clone(),
         csrf_token: secrets::random_base62(43, entropy),
-        auth_method: AuthMethod::Session.as_str().to_owned(),
+        auth_method: method.as_str().to_owned(),
         address: ctx.origin().address.map(|a| a.to_string()),
         user_agent: user_agent.map(|ua| ua.chars().filter(|c| !c.is_control()).take(200).collect()),
         created_at: now,
@@ -132,10 +144,12 @@ pub(crate) fn begin(conn: &mut Conn, ctx: &Ctx, user: &UserId) -> Result<SignedI
     db::sessions::insert(conn, &row)?;
     let event = Event::success(Action::Login)
         .by(&user.id)
-        .with("session_id", row.id.as_str());
+        .with("session_id", row.id.as_str())
+        .with("method", method.as_str());
     audit::record(conn, ctx, event)?;
     Ok(SignedIn {
         key,
+        auth_method: method,
         csrf_token: row.csrf_token,
         session_id: row.id,
         expires_at: row.expires_at,
@@ -209,7 +223,7 @@ pub async fn login(ctx: &Ctx, email: &str, password: &str) -> Result<SignedIn> {
             if let Some(hash) = &fresh_hash {
                 db::users::set_password_hash(conn, &user.id, hash, inner.now())?;
             }
-            begin(conn, &inner, &user.id)
+            begin(conn, &inner, &user.id, AuthMethod::Session)
         })
         .await?;
     limiter.succeeded(&by_account);
@@ -255,16 +269,29 @@ pub async fn list(ctx: &Ctx) -> Result<Vec<Session>> {
         .await?;
     Ok(rows
         .into_iter()
-        .map(|row| Session {
-            current: row.id == current,
-            id: row.id,
-            address: row.address,
-            user_agent: row.user_agent,
-            created_at: row.created_at,
-            last_seen_at: row.last_seen_at,
-            expires_at: row.expires_at,
-        })
+        .map(|row| seen(row, Some(&current)))
         .collect())
+}
+
+fn seen(row: SessionRow, current: Option<&SessionId>) -> Session {
+    Session {
+        current: current == Some(&row.id),
+        auth_method: AuthMethod::from_text(&row.auth_method).unwrap_or(AuthMethod::Session),
+        id: row.id,
+        address: row.address,
+        user_agent: row.user_agent,
+        created_at: row.created_at,
+        last_seen_at: row.last_seen_at,
+        expires_at: row.expires_at,
+    }
+}
+
+/// A user's sign-ins that have not ended, newest first, for an administrator's eyes.
+pub(crate) fn of_user(conn: &mut Conn, ctx: &Ctx, user: &UserId) -> Result<Vec<Session>> {
+    let now = ctx.now();
+    let current = ctx.caller().ok().and_then(Caller::session_id);
+    let rows = db::sessions::list(conn, user, now, idle_since(now))?;
+    Ok(rows.into_iter().map(|row| seen(row, current)).collect())
 }
 
 /// The session that asks.
@@ -338,6 +365,7 @@ pub async fn change_password(ctx: &Ctx, current: &str, new: &str) -> Result<()> 
     ctx.db()
         .write(move |conn| {
             db::users::set_password_hash(conn, &user_id, &hash, inner.now())?;
+            db::password_resets::delete_of(conn, &user_id)?;
             let ended = db::sessions::delete_all(conn, &user_id, Some(&session))?;
             let event = Event::success(Action::PasswordChange).with("sessions_ended", ended);
             audit::record(conn, &inner, event)

@@ -7,7 +7,7 @@ use actix_web::http::header;
 use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, guard, web};
 
-use super::api::{auth, commands, containers, health, images, sessions, tokens};
+use super::api::{admin, auth, commands, containers, health, images, sessions, tokens};
 use super::error::{response, unknown_route};
 use super::openapi::{self, Doc, Shape};
 use super::pages::containers::{act, detail, list, new};
@@ -23,6 +23,7 @@ pub enum Verb {
     /// Answers HEAD too.
     Get,
     Post,
+    Patch,
     Delete,
 }
 
@@ -32,6 +33,7 @@ impl Verb {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
+            Self::Patch => "PATCH",
             Self::Delete => "DELETE",
         }
     }
@@ -40,6 +42,7 @@ impl Verb {
         match self {
             Self::Get => web::route().guard(guard::Any(guard::Get()).or(guard::Head())),
             Self::Post => web::post(),
+            Self::Patch => web::patch(),
             Self::Delete => web::delete(),
         }
     }
@@ -139,7 +142,7 @@ impl Endpoint {
 }
 
 use Access::{Any, Anyone, Direct, Session};
-use Verb::{Delete, Get, Post};
+use Verb::{Delete, Get, Patch, Post};
 
 /// Every route of the API and the probes.
 pub const API: &[Endpoint] = &[
@@ -360,6 +363,74 @@ pub const API: &[Endpoint] = &[
     .action(Action::CommandCancel)
     .doc(
         Doc::new("Ends a command that waits or runs").answers(Shape::of::<commands::CommandView>()),
+    ),
+    Endpoint::api(Post, "/api/v1/auth/reset", Anyone, |r| {
+        r.to(sessions::reset_password)
+    })
+    .doc(
+        Doc::new("Chooses a password by a one-time link, and ends the account's sessions")
+            .takes(Shape::of::<sessions::ResetBody>())
+            .answers(Shape::of::<String>()),
+    ),
+    Endpoint::api(Get, "/api/v1/admin/users", Direct, |r| r.to(admin::list)).doc(
+        Doc::new("Every account, newest first (administrators)")
+            .pages()
+            .query(&["q", "role", "status"])
+            .answers(Shape::list::<admin::AccountView>()),
+    ),
+    Endpoint::api(Post, "/api/v1/admin/users", Direct, |r| r.to(admin::create))
+        .action(Action::UserCreate)
+        .doc(
+            Doc::new("Makes an account; without a password, with a link to choose one")
+                .takes(Shape::of::<admin::NewAccountBody>())
+                .answers(Shape::of::<admin::AccountView>()),
+        ),
+    Endpoint::api(Get, "/api/v1/admin/users/{id}", Direct, |r| {
+        r.to(admin::get)
+    })
+    .doc(Doc::new("One account (administrators)").answers(Shape::of::<admin::AccountView>())),
+    Endpoint::api(Patch, "/api/v1/admin/users/{id}", Direct, |r| {
+        r.to(admin::change)
+    })
+    .action(Action::UserChange)
+    .doc(
+        Doc::new("Changes an account's name, role or status (administrators)")
+            .takes(Shape::of::<admin::ChangeBody>())
+            .answers(Shape::of::<admin::AccountView>()),
+    ),
+    Endpoint::api(Post, "/api/v1/admin/users/{id}/reset", Direct, |r| {
+        r.to(admin::reset)
+    })
+    .action(Action::UserReset)
+    .doc(
+        Doc::new("Makes a one-time link, good for 24 hours, to choose a new password")
+            .answers(Shape::of::<admin::LinkView>()),
+    ),
+    Endpoint::api(Get, "/api/v1/admin/users/{id}/sessions", Direct, |r| {
+        r.to(admin::sessions)
+    })
+    .doc(
+        Doc::new("An account's sign-ins, newest first (administrators)")
+            .answers(Shape::list::<sessions::SessionView>()),
+    ),
+    Endpoint::api(Delete, "/api/v1/admin/users/{id}/sessions", Direct, |r| {
+        r.to(admin::end_sessions)
+    })
+    .action(Action::UserSessionsEnd)
+    .doc(
+        Doc::new("Ends all of an account's sign-ins but the one that asks")
+            .answers(Shape::of::<admin::EndedView>()),
+    ),
+    Endpoint::api(
+        Delete,
+        "/api/v1/admin/users/{id}/sessions/{session_id}",
+        Direct,
+        |r| r.to(admin::end_session),
+    )
+    .action(Action::SessionEnd)
+    .doc(
+        Doc::new("Ends one of an account's sign-ins (administrators)")
+            .answers(Shape::of::<String>()),
     ),
 ];
 

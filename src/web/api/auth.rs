@@ -6,7 +6,7 @@ use actix_session::Session;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::auth::actor::{AuthMethod, Credential, Scope};
+use crate::auth::actor::{Credential, Scope};
 use crate::auth::session_store::NEW_KEY;
 use crate::domain::ctx::Ctx;
 use crate::domain::sessions::{self, SignedIn};
@@ -78,7 +78,7 @@ pub fn begin(session: &Session, signed_in: &SignedIn) -> Result<()> {
 pub async fn login(ctx: Ctx, session: Session, body: Json<LoginBody>) -> Reply<SessionAnswer> {
     let signed_in = sessions::login(&ctx, &body.0.email, &body.0.password).await?;
     begin(&session, &signed_in)?;
-    let auth_method = AuthMethod::Session.as_str();
+    let auth_method = signed_in.auth_method.as_str();
     Ok(Data(SessionAnswer {
         user: UserView {
             user_id: signed_in.user.id.to_string(),

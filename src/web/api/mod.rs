@@ -3,6 +3,7 @@
 //!
 //! To add a noun: a file with its bodies, views and handlers, and its lines in `web::routes`.
 
+pub mod admin;
 pub mod auth;
 pub mod commands;
 pub mod containers;

@@ -1,0 +1,6 @@
+DROP TABLE recovery_codes;
+DROP TABLE totp_factors;
+DROP TABLE oidc_attempts;
+DROP TABLE oidc_identities;
+DROP TABLE password_resets;
+ALTER TABLE users DROP COLUMN last_login_at;
