@@ -55,6 +55,8 @@ pub enum Error {
     RateLimited { retry_after: Duration },
     /// The container engine cannot work now.
     RuntimeUnavailable,
+    /// The provider that people sign in with cannot be used now.
+    ProviderUnavailable,
     /// The feature is off in this deployment; says which.
     NotImplemented(&'static str),
     /// Unexpected. The cause is for the log, never for the client.
@@ -81,11 +83,12 @@ pub enum Code {
     RuntimeUnavailable,
     NotImplemented,
     InternalError,
+    ProviderUnavailable,
 }
 
 impl Code {
     /// Every code, for documentation.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Unauthorized,
         Self::Forbidden,
         Self::CsrfRejected,
@@ -103,6 +106,7 @@ impl Code {
         Self::RuntimeUnavailable,
         Self::NotImplemented,
         Self::InternalError,
+        Self::ProviderUnavailable,
     ];
 
     /// As it stands in the envelope.
@@ -126,6 +130,7 @@ impl Code {
             Self::RuntimeUnavailable => "RUNTIME_UNAVAILABLE",
             Self::NotImplemented => "NOT_IMPLEMENTED",
             Self::InternalError => "INTERNAL_ERROR",
+            Self::ProviderUnavailable => "PROVIDER_UNAVAILABLE",
         }
     }
 
@@ -144,7 +149,7 @@ impl Code {
             Self::RateLimited => 429,
             Self::InternalError => 500,
             Self::NotImplemented => 501,
-            Self::RuntimeUnavailable => 503,
+            Self::RuntimeUnavailable | Self::ProviderUnavailable => 503,
         }
     }
 }
@@ -185,6 +190,7 @@ impl Error {
             Self::RuntimeUnavailable => Code::RuntimeUnavailable,
             Self::NotImplemented(_) => Code::NotImplemented,
             Self::Internal { .. } => Code::InternalError,
+            Self::ProviderUnavailable => Code::ProviderUnavailable,
         }
     }
 
@@ -208,7 +214,7 @@ impl Error {
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after } => Some(*retry_after),
-            Self::RuntimeUnavailable => Some(Duration::from_secs(30)),
+            Self::RuntimeUnavailable | Self::ProviderUnavailable => Some(Duration::from_secs(30)),
             _ => None,
         }
     }
@@ -247,6 +253,7 @@ impl Error {
             }
             Self::RuntimeUnavailable => "The container engine cannot be reached".into(),
             Self::NotImplemented(text) => (*text).into(),
+            Self::ProviderUnavailable => "The sign-in provider cannot be reached".into(),
             Self::Internal { .. } => "Something went wrong on our side".into(),
         }
     }

@@ -41,6 +41,17 @@ pub enum Credential {
     },
 }
 
+impl Credential {
+    /// Under what the limit of its requests is counted.
+    #[must_use]
+    pub fn limit_key(&self) -> String {
+        match self {
+            Self::Session { id, .. } => format!("session:{id}"),
+            Self::PersonalToken { id } => format!("token:{id}"),
+        }
+    }
+}
+
 /// A session's CSRF token; its text is not printed.
 #[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct CsrfToken(pub String);
@@ -75,6 +86,16 @@ impl Caller {
     pub fn session_id(&self) -> Option<&SessionId> {
         if let Credential::Session { id, .. } = &self.credential {
             Some(id)
+        } else {
+            None
+        }
+    }
+
+    /// The CSRF token of the session that asks, if it is one.
+    #[must_use]
+    pub fn csrf_token(&self) -> Option<&str> {
+        if let Credential::Session { csrf_token, .. } = &self.credential {
+            Some(&csrf_token.0)
         } else {
             None
         }

@@ -1,6 +1,8 @@
 //! What slows guessing down: after a few failures an account, or an address, waits longer and
 //! longer before the next try.
 //!
+//! What one credential may ask in a time is here too: [`Limiter::spend`].
+//!
 //! To limit something else, give it a key of its own kind in [`Limiter::check`].
 
 use std::collections::HashMap;
@@ -23,11 +25,24 @@ struct Failures {
     last: Time,
 }
 
+/// Requests at once that a credential may make.
+const BURST: f64 = 600.0;
+/// Requests a second that it may make for long.
+const RATE: f64 = 10.0;
+
+/// What is left of a credential's requests.
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    left: f64,
+    at: Time,
+}
+
 /// Failures by key, in memory: a restart forgives.
 #[derive(Debug)]
 pub struct Limiter {
     on: bool,
     failures: Mutex<HashMap<String, Failures>>,
+    buckets: Mutex<HashMap<String, Bucket>>,
 }
 
 impl Limiter {
@@ -36,6 +51,7 @@ impl Limiter {
         Self {
             on,
             failures: Mutex::default(),
+            buckets: Mutex::default(),
         }
     }
 
@@ -61,6 +77,39 @@ impl Limiter {
             }),
             _ => Ok(()),
         }
+    }
+
+    /// Takes one request of what `key` has left.
+    ///
+    /// # Errors
+    /// [`Error::RateLimited`] with the time until there is one again.
+    pub fn spend(&self, key: &str, now: Time) -> Result<()> {
+        if !self.on {
+            return Ok(());
+        }
+        let mut buckets = self
+            .buckets
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if buckets.len() >= ENTRIES {
+            // A full one is as good as none.
+            buckets.retain(|_, bucket| refilled(*bucket, now) < BURST);
+        }
+        let bucket = buckets.entry(key.to_owned()).or_insert(Bucket {
+            left: BURST,
+            at: now,
+        });
+        let left = refilled(*bucket, now);
+        if left < 1.0 {
+            return Err(Error::RateLimited {
+                retry_after: Duration::from_secs_f64((1.0 - left) / RATE),
+            });
+        }
+        *bucket = Bucket {
+            left: left - 1.0,
+            at: now,
+        };
+        Ok(())
     }
 
     pub fn failed(&self, key: &str, now: Time) {
@@ -93,6 +142,11 @@ impl Limiter {
     }
 }
 
+fn refilled(bucket: Bucket, now: Time) -> f64 {
+    let passed = now.since(bucket.at).to_std().unwrap_or_default();
+    (bucket.left + passed.as_secs_f64() * RATE).min(BURST)
+}
+
 /// Seconds to wait after that many failures.
 fn wait_after(count: u32) -> i64 {
     if count < FREE {
@@ -106,6 +160,22 @@ fn wait_after(count: u32) -> i64 {
 mod tests {
     use super::*;
     use chrono::{DateTime, TimeDelta};
+
+    #[test]
+    fn a_burst_is_spent_and_comes_back() {
+        let limiter = Limiter::new(true);
+        let now = Time::from(DateTime::from_timestamp(1_700_000_000, 0).unwrap());
+        for _ in 0..600 {
+            assert!(limiter.spend("a", now).is_ok());
+        }
+        assert!(limiter.spend("a", now).is_err());
+        assert!(limiter.spend("b", now).is_ok());
+        let later = now.plus(TimeDelta::seconds(1));
+        for _ in 0..10 {
+            assert!(limiter.spend("a", later).is_ok());
+        }
+        assert!(limiter.spend("a", later).is_err());
+    }
 
     #[test]
     fn the_wait_grows_and_ends() {

@@ -12,6 +12,7 @@ pub mod containers;
 pub mod idempotency;
 pub mod images;
 pub mod jobs;
+pub mod oidc;
 pub mod password_resets;
 pub mod schema;
 pub mod sessions;

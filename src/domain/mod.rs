@@ -12,6 +12,7 @@ pub mod idempotency;
 pub mod ids;
 pub mod images;
 pub mod jobs;
+pub mod oidc;
 pub mod page;
 pub mod password_resets;
 pub mod permissions;

@@ -121,6 +121,13 @@ async fn admit(
         error,
         ctx: Some(ctx.clone()),
     };
+    if endpoint.surface != Surface::Probe
+        && let Actor::Caller(caller) = &actor
+    {
+        app.limiter
+            .spend(&caller.credential.limit_key(), ctx.now())
+            .map_err(&refused)?;
+    }
     credential_will_do(endpoint, &actor).map_err(&refused)?;
     if let Some(scope) = endpoint.scope {
         permissions::require_scope(&ctx, scope).map_err(&refused)?;

@@ -7,11 +7,11 @@ use actix_web::http::header;
 use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, guard, web};
 
-use super::api::{admin, auth, commands, containers, health, images, sessions, tokens};
+use super::api::{admin, auth, commands, containers, health, images, oidc, sessions, tokens};
 use super::error::{response, unknown_route};
 use super::openapi::{self, Doc, Shape};
 use super::pages::containers::{act, detail, list, new};
-use super::pages::{self, account, activity, shell, sign_in, styleguide};
+use super::pages::{self, account, activity, shell, sign_in, styleguide, users};
 use super::{assets, gate};
 use crate::auth::actor::Scope;
 use crate::domain::audit::Action;
@@ -200,17 +200,16 @@ pub const API: &[Endpoint] = &[
             .answers(Shape::of::<String>()),
     ),
     Endpoint::api(Get, "/api/v1/auth/oidc/authorize", Anyone, |r| {
-        r.to(auth::oidc)
+        r.to(oidc::authorize)
     })
-    .doc(Doc::new(
-        "Begins to sign in with OpenID Connect; NOT_IMPLEMENTED while that is off",
-    )),
+    .doc(Doc::new("Sends the browser (302) to sign in with OpenID Connect").query(&["next"])),
     Endpoint::api(Get, "/api/v1/auth/oidc/callback", Anyone, |r| {
-        r.to(auth::oidc)
+        r.to(oidc::callback)
     })
-    .doc(Doc::new(
-        "Where the OpenID Connect provider sends to; NOT_IMPLEMENTED while that is off",
-    )),
+    .doc(
+        Doc::new("Where the provider sends the browser; begins a session and redirects (302)")
+            .query(&["state", "code", "iss", "error"]),
+    ),
     Endpoint::api(Get, "/api/v1/tokens", Direct, |r| r.to(tokens::list))
         .scope(Scope::Profile)
         .doc(
@@ -372,6 +371,26 @@ pub const API: &[Endpoint] = &[
             .takes(Shape::of::<sessions::ResetBody>())
             .answers(Shape::of::<String>()),
     ),
+    Endpoint::api(Get, "/api/v1/auth/oidc/identities", Session, |r| {
+        r.to(oidc::list)
+    })
+    .doc(
+        Doc::new("One's own accounts at OpenID Connect providers")
+            .answers(Shape::list::<oidc::IdentityView>()),
+    ),
+    Endpoint::api(Post, "/api/v1/auth/oidc/link", Session, |r| {
+        r.to(oidc::link)
+    })
+    .action(Action::OidcLink)
+    .doc(
+        Doc::new("Begins to link an account at the provider; the browser goes on to the answer")
+            .answers(Shape::of::<oidc::LinkAnswer>()),
+    ),
+    Endpoint::api(Delete, "/api/v1/auth/oidc/identities/{id}", Session, |r| {
+        r.to(oidc::unlink)
+    })
+    .action(Action::OidcUnlink)
+    .doc(Doc::new("Unlinks an account at a provider").answers(Shape::of::<String>())),
     Endpoint::api(Get, "/api/v1/admin/users", Direct, |r| r.to(admin::list)).doc(
         Doc::new("Every account, newest first (administrators)")
             .pages()
@@ -513,6 +532,29 @@ pub const PAGES: &[Endpoint] = &[
     .action(Action::PasswordChange),
     Endpoint::page(Get, "/activity", Session, |r| r.to(activity::show)),
     Endpoint::page(Get, "/styleguide", Session, |r| r.to(styleguide::show)),
+    Endpoint::page(Get, "/reset", Anyone, |r| r.to(pages::reset::show)),
+    Endpoint::page(Post, "/reset", Anyone, |r| r.to(pages::reset::redeem)),
+    Endpoint::page(Get, "/admin/users", Session, |r| r.to(users::show)),
+    Endpoint::page(Post, "/admin/users", Session, |r| r.to(users::create))
+        .action(Action::UserCreate),
+    Endpoint::page(Get, "/admin/users/{id}", Session, |r| r.to(users::one_user)),
+    Endpoint::page(Post, "/admin/users/{id}", Session, |r| r.to(users::change))
+        .action(Action::UserChange),
+    Endpoint::page(Post, "/admin/users/{id}/reset", Session, |r| {
+        r.to(users::reset)
+    })
+    .action(Action::UserReset),
+    Endpoint::page(Post, "/admin/users/{id}/sessions/end", Session, |r| {
+        r.to(users::end_sessions)
+    })
+    .action(Action::UserSessionsEnd),
+    Endpoint::page(
+        Post,
+        "/admin/users/{id}/sessions/{session_id}/end",
+        Session,
+        |r| r.to(users::end_session),
+    )
+    .action(Action::SessionEnd),
 ];
 
 /// All routes.

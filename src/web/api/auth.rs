@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use crate::auth::actor::{Credential, Scope};
 use crate::auth::session_store::NEW_KEY;
 use crate::domain::ctx::Ctx;
+use crate::domain::oidc;
 use crate::domain::sessions::{self, SignedIn};
 use crate::error::{Error, Result};
 use crate::web::extract::Json;
@@ -93,7 +94,7 @@ pub async fn login(ctx: Ctx, session: Session, body: Json<LoginBody>) -> Reply<S
             expires_at: signed_in.expires_at.rfc3339(),
             auth_method,
         },
-        oidc_enabled: false,
+        oidc_enabled: oidc::is_enabled(ctx.app()),
     }))
 }
 
@@ -128,7 +129,7 @@ pub async fn session(ctx: Ctx) -> Reply<SessionAnswer> {
             expires_at: current.expires_at.rfc3339(),
             auth_method,
         },
-        oidc_enabled: false,
+        oidc_enabled: oidc::is_enabled(ctx.app()),
     }))
 }
 
@@ -145,12 +146,4 @@ pub async fn me(ctx: Ctx) -> Reply<MeView> {
         auth_method: caller.auth_method.as_str(),
         scopes: caller.scopes.as_ref().map(words),
     }))
-}
-
-/// OpenID Connect, which is not configured.
-///
-/// # Errors
-/// Always [`Error::NotImplemented`].
-pub async fn oidc() -> Reply<()> {
-    Err(Error::NotImplemented("OIDC is not enabled"))
 }

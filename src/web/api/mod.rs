@@ -9,6 +9,7 @@ pub mod commands;
 pub mod containers;
 pub mod health;
 pub mod images;
+pub mod oidc;
 pub mod sessions;
 pub mod tokens;
 

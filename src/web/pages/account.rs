@@ -81,6 +81,20 @@ pub fn browser(user_agent: &str) -> String {
     }
 }
 
+/// A sign-in, as this request sees it.
+#[must_use]
+pub fn session_view(frame: &Frame, session: sessions::Session) -> SessionView {
+    SessionView {
+        id: session.id.to_string(),
+        browser: browser(session.user_agent.as_deref().unwrap_or_default()),
+        address: session.address.unwrap_or_default(),
+        created: frame.when(session.created_at),
+        last_seen: frame.when(session.last_seen_at),
+        expires: frame.when(session.expires_at),
+        current: session.current,
+    }
+}
+
 /// `GET /sessions`.
 ///
 /// # Errors
@@ -90,15 +104,7 @@ pub async fn sessions(frame: Frame) -> Result<HttpResponse> {
     html(&SessionsPage {
         shell: frame.shell(Place::Sessions, "Sessions")?,
         sessions: sessions
-            .map(|session| SessionView {
-                id: session.id.to_string(),
-                browser: browser(session.user_agent.as_deref().unwrap_or_default()),
-                address: session.address.unwrap_or_default(),
-                created: frame.when(session.created_at),
-                last_seen: frame.when(session.last_seen_at),
-                expires: frame.when(session.expires_at),
-                current: session.current,
-            })
+            .map(|session| session_view(&frame, session))
             .collect(),
     })
 }

@@ -13,11 +13,13 @@ pub mod errors;
 pub mod form;
 pub mod images;
 pub mod mark;
+pub mod reset;
 pub mod say;
 pub mod shell;
 pub mod sign_in;
 pub mod styleguide;
 pub mod tokens;
+pub mod users;
 
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;

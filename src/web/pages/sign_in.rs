@@ -33,6 +33,8 @@ pub struct LoginPage {
     pub csrf_token: String,
     /// Where to go afterwards: a path of ours.
     pub next: String,
+    /// Set after a password was chosen by a link.
+    pub changed: bool,
 }
 
 /// The path to go to after signing in: one of ours, or the start page. Anything that a browser
@@ -52,7 +54,7 @@ pub fn safe_next(next: Option<&str>) -> &str {
 }
 
 /// Puts the token's cookie beside the form that holds the token.
-fn with_token(mut answer: HttpResponse, token: &FormToken) -> Result<HttpResponse> {
+pub(super) fn with_token(mut answer: HttpResponse, token: &FormToken) -> Result<HttpResponse> {
     answer
         .add_cookie(&token.cookie())
         .map_err(Error::internal)?;
@@ -63,6 +65,8 @@ fn with_token(mut answer: HttpResponse, token: &FormToken) -> Result<HttpRespons
 #[derive(Debug, serde::Deserialize)]
 pub struct AskedLogin {
     next: Option<String>,
+    /// What was changed just now: `password`.
+    changed: Option<String>,
 }
 
 /// `GET /login`.
@@ -82,7 +86,8 @@ pub async fn login_page(
         return Ok(see_other("/setup"));
     }
     let token = FormToken::of(frame.ctx.app(), &request);
-    let page = login_form(&frame, &token, Form::new(), next);
+    let mut page = login_form(&frame, &token, Form::new(), next);
+    page.changed = asked.0.changed.as_deref() == Some("password");
     with_token(html(&page)?, &token)
 }
 
@@ -92,6 +97,7 @@ fn login_form(frame: &Frame, token: &FormToken, form: Form, next: &str) -> Login
         form,
         csrf_token: token.value.clone(),
         next: next.to_owned(),
+        changed: false,
     }
 }
 
