@@ -27,6 +27,10 @@ pub enum Error {
     Unauthorized,
     /// A sign-in with a wrong address or a wrong password; which of them is not told.
     WrongPassword,
+    /// The password was right, and the account wants a one-time code too.
+    CodeNeeded,
+    /// That code is wrong, or was used.
+    WrongCode,
     /// Who asks is known and may not; says why.
     Forbidden(String),
     /// A state-changing request on a session without that session's CSRF token.
@@ -173,7 +177,9 @@ impl Error {
     #[must_use]
     pub const fn code(&self) -> Code {
         match self {
-            Self::Unauthorized | Self::WrongPassword => Code::Unauthorized,
+            Self::Unauthorized | Self::WrongPassword | Self::CodeNeeded | Self::WrongCode => {
+                Code::Unauthorized
+            }
             Self::Forbidden(_) => Code::Forbidden,
             Self::CsrfRejected => Code::CsrfRejected,
             Self::Validation(_) => Code::ValidationFailed,
@@ -226,6 +232,8 @@ impl Error {
         match self {
             Self::Unauthorized => "Authentication required".into(),
             Self::WrongPassword => "E-mail or password is wrong".into(),
+            Self::CodeNeeded => "A one-time code is required".into(),
+            Self::WrongCode => "The one-time code is wrong or was used".into(),
             Self::CsrfRejected => "A valid CSRF token is required for this request".into(),
             Self::Forbidden(text)
             | Self::BadRequest(text)

@@ -67,15 +67,12 @@ impl Limiter {
             .failures
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let Some(known) = failures.get(key) else {
-            return Ok(());
-        };
-        let rest = wait_after(known.count) - now.since(known.last).num_seconds();
-        match u64::try_from(rest) {
-            Ok(rest) if rest > 0 => Err(Error::RateLimited {
-                retry_after: Duration::from_secs(rest),
-            }),
-            _ => Ok(()),
+        match failures
+            .get(key)
+            .and_then(|known| rest_of(*known, FREE, now))
+        {
+            Some(rest) => Err(Error::RateLimited { retry_after: rest }),
+            None => Ok(()),
         }
     }
 
@@ -112,6 +109,48 @@ impl Limiter {
         Ok(())
     }
 
+    /// Checks and counts in one step, so that many tries at the same moment are counted too. A
+    /// success is then told with [`Limiter::succeeded`] or [`Limiter::refund`].
+    ///
+    /// # Errors
+    /// [`Error::RateLimited`] with the rest of the wait.
+    pub fn attempt(&self, key: &str, now: Time) -> Result<()> {
+        self.attempt_with(key, FREE, now)
+    }
+
+    /// [`Limiter::attempt`] with that many failures that cost nothing.
+    ///
+    /// # Errors
+    /// As [`Limiter::attempt`].
+    pub fn attempt_with(&self, key: &str, free: u32, now: Time) -> Result<()> {
+        if !self.on {
+            return Ok(());
+        }
+        let mut failures = self
+            .failures
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(rest) = failures
+            .get(key)
+            .and_then(|known| rest_of(*known, free, now))
+        {
+            return Err(Error::RateLimited { retry_after: rest });
+        }
+        count(&mut failures, key, now);
+        Ok(())
+    }
+
+    /// Takes back what [`Limiter::attempt`] counted, but not the failures before it.
+    pub fn refund(&self, key: &str) {
+        let mut failures = self
+            .failures
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(known) = failures.get_mut(key) {
+            known.count = known.count.saturating_sub(1);
+        }
+    }
+
     pub fn failed(&self, key: &str, now: Time) {
         if !self.on {
             return;
@@ -120,18 +159,7 @@ impl Limiter {
             .failures
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if failures.len() >= ENTRIES {
-            failures.retain(|_, f| now.since(f.last).num_seconds() < LONGEST);
-        }
-        let entry = failures.entry(key.to_owned()).or_insert(Failures {
-            count: 0,
-            last: now,
-        });
-        if now.since(entry.last).num_seconds() > 2 * LONGEST {
-            entry.count = 0;
-        }
-        entry.count = entry.count.saturating_add(1);
-        entry.last = now;
+        count(&mut failures, key, now);
     }
 
     pub fn succeeded(&self, key: &str) {
@@ -147,12 +175,36 @@ fn refilled(bucket: Bucket, now: Time) -> f64 {
     (bucket.left + passed.as_secs_f64() * RATE).min(BURST)
 }
 
+fn count(failures: &mut HashMap<String, Failures>, key: &str, now: Time) {
+    if failures.len() >= ENTRIES {
+        failures.retain(|_, f| now.since(f.last).num_seconds() < LONGEST);
+    }
+    let entry = failures.entry(key.to_owned()).or_insert(Failures {
+        count: 0,
+        last: now,
+    });
+    if now.since(entry.last).num_seconds() > 2 * LONGEST {
+        entry.count = 0;
+    }
+    entry.count = entry.count.saturating_add(1);
+    entry.last = now;
+}
+
+/// What is left of the wait, if anything is.
+fn rest_of(known: Failures, free: u32, now: Time) -> Option<Duration> {
+    let rest = wait_after(known.count, free) - now.since(known.last).num_seconds();
+    u64::try_from(rest)
+        .ok()
+        .filter(|rest| *rest > 0)
+        .map(Duration::from_secs)
+}
+
 /// Seconds to wait after that many failures.
-fn wait_after(count: u32) -> i64 {
-    if count < FREE {
+fn wait_after(count: u32, free: u32) -> i64 {
+    if count < free {
         0
     } else {
-        (1_i64 << (count - FREE).min(20)).min(LONGEST)
+        (1_i64 << (count - free).min(20)).min(LONGEST)
     }
 }
 
@@ -190,6 +242,6 @@ mod tests {
         assert!(limiter.check("a", now.plus(TimeDelta::seconds(2))).is_ok());
         limiter.succeeded("a");
         assert!(limiter.check("a", now).is_ok());
-        assert_eq!(wait_after(40), LONGEST);
+        assert_eq!(wait_after(40, FREE), LONGEST);
     }
 }

@@ -15,6 +15,7 @@ pub mod jobs;
 pub mod oidc;
 pub mod password_resets;
 pub mod schema;
+pub mod second_factors;
 pub mod sessions;
 pub mod settings;
 pub mod tokens;

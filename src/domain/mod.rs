@@ -16,6 +16,7 @@ pub mod oidc;
 pub mod page;
 pub mod password_resets;
 pub mod permissions;
+pub mod second_factor;
 pub mod sessions;
 pub mod setup;
 pub(crate) mod text_enum;

@@ -12,6 +12,7 @@ use crate::db::{self, Conn};
 use crate::domain::audit::{self, Action, Event};
 use crate::domain::ctx::Ctx;
 use crate::domain::ids::UserId;
+use crate::domain::sessions;
 use crate::domain::time::Time;
 use crate::domain::users::Status;
 use crate::error::{Error, Result};
@@ -55,7 +56,7 @@ pub(crate) fn put(conn: &mut Conn, ctx: &Ctx, user: &UserId) -> Result<ResetLink
 pub async fn redeem(ctx: &Ctx, secret: &str, new_password: &str) -> Result<()> {
     let limiter = &ctx.app().limiter;
     let by_address = format!("reset:{}", ctx.origin().address_text());
-    limiter.check(&by_address, ctx.now())?;
+    limiter.attempt_with(&by_address, 20, ctx.now())?;
     let wrong = || {
         Error::field(
             "token",
@@ -76,14 +77,12 @@ pub async fn redeem(ctx: &Ctx, secret: &str, new_password: &str) -> Result<()> {
         })
         .await?
         .filter(|user| user.status == Status::Active);
-    let Some(user) = user else {
-        limiter.failed(&by_address, now);
-        return Err(wrong());
-    };
+    let user = user.ok_or_else(wrong)?;
+    limiter.refund(&by_address);
     password::check_rules("new_password", new_password, &user.email)?;
     let password_hash = ctx.app().passwords.hash(new_password.to_owned()).await?;
     let inner = ctx.clone();
-    let account = format!("account:{}", user.email);
+    let email = user.email.clone();
     ctx.db()
         .write(move |conn| {
             if !db::password_resets::take(conn, &hash, now)? {
@@ -98,7 +97,7 @@ pub async fn redeem(ctx: &Ctx, secret: &str, new_password: &str) -> Result<()> {
         })
         .await?;
     // Whoever forgot a password has tried a few.
-    limiter.succeeded(&account);
+    sessions::forgive(ctx, &email);
     Ok(())
 }
 

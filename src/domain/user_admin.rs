@@ -322,3 +322,24 @@ pub async fn end_session(ctx: &Ctx, id: &str, session: &str) -> Result<()> {
         })
         .await
 }
+
+/// Turns an account's one-time codes off, for who has lost the authenticator and the codes for
+/// recovery.
+///
+/// # Errors
+/// [`Error::Forbidden`] for everyone but administrators, [`Error::NotFound`], [`Error::Conflict`]
+/// while they are off.
+pub async fn remove_totp(ctx: &Ctx, id: &str) -> Result<()> {
+    ctx.require_full_admin()?;
+    let (inner, id) = (ctx.clone(), id.to_owned());
+    ctx.db()
+        .write(move |conn| {
+            let row = row_of(conn, &id)?;
+            if !db::second_factors::delete(conn, &row.id)? {
+                return Err(Error::Conflict("One-time codes are turned off".into()));
+            }
+            let event = Event::success(Action::UserTotpRemove).with("subject", row.id.as_str());
+            audit::record(conn, &inner, event)
+        })
+        .await
+}

@@ -7,11 +7,11 @@ use actix_web::http::header;
 use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, guard, web};
 
-use super::api::{admin, auth, commands, containers, health, images, oidc, sessions, tokens};
+use super::api::{admin, auth, commands, containers, health, images, oidc, sessions, tokens, totp};
 use super::error::{response, unknown_route};
 use super::openapi::{self, Doc, Shape};
 use super::pages::containers::{act, detail, list, new};
-use super::pages::{self, account, activity, shell, sign_in, styleguide, users};
+use super::pages::{self, account, activity, shell, sign_in, styleguide, users, ways};
 use super::{assets, gate};
 use crate::auth::actor::Scope;
 use crate::domain::audit::Action;
@@ -371,6 +371,43 @@ pub const API: &[Endpoint] = &[
             .takes(Shape::of::<sessions::ResetBody>())
             .answers(Shape::of::<String>()),
     ),
+    Endpoint::api(Get, "/api/v1/auth/totp", Session, |r| r.to(totp::get)).doc(
+        Doc::new("Whether signing in wants a one-time code")
+            .answers(Shape::of::<totp::FactorView>()),
+    ),
+    Endpoint::api(Post, "/api/v1/auth/totp", Session, |r| r.to(totp::start))
+        .action(Action::TotpStart)
+        .doc(
+            Doc::new("Begins to turn one-time codes on; the seed is in this answer only")
+                .answers(Shape::of::<totp::SetupView>()),
+        ),
+    Endpoint::api(Post, "/api/v1/auth/totp/confirm", Session, |r| {
+        r.to(totp::confirm)
+    })
+    .action(Action::TotpEnable)
+    .doc(
+        Doc::new("Turns one-time codes on, given one; answers the codes for recovery")
+            .takes(Shape::of::<totp::CodeBody>())
+            .answers(Shape::of::<totp::RecoveryView>()),
+    ),
+    Endpoint::api(Post, "/api/v1/auth/totp/recovery", Session, |r| {
+        r.to(totp::renew)
+    })
+    .action(Action::TotpRecovery)
+    .doc(
+        Doc::new("Makes new codes for recovery; the old ones are void")
+            .takes(Shape::of::<totp::AgainBody>())
+            .answers(Shape::of::<totp::RecoveryView>()),
+    ),
+    Endpoint::api(Delete, "/api/v1/auth/totp", Session, |r| {
+        r.to(totp::disable)
+    })
+    .action(Action::TotpDisable)
+    .doc(
+        Doc::new("Turns one-time codes off")
+            .takes(Shape::of::<totp::AgainBody>())
+            .answers(Shape::of::<String>()),
+    ),
     Endpoint::api(Get, "/api/v1/auth/oidc/identities", Session, |r| {
         r.to(oidc::list)
     })
@@ -451,6 +488,11 @@ pub const API: &[Endpoint] = &[
         Doc::new("Ends one of an account's sign-ins (administrators)")
             .answers(Shape::of::<String>()),
     ),
+    Endpoint::api(Delete, "/api/v1/admin/users/{id}/totp", Direct, |r| {
+        r.to(admin::remove_totp)
+    })
+    .action(Action::UserTotpRemove)
+    .doc(Doc::new("Turns an account's one-time codes off").answers(Shape::of::<String>())),
 ];
 
 /// Every page.
@@ -555,6 +597,31 @@ pub const PAGES: &[Endpoint] = &[
         |r| r.to(users::end_session),
     )
     .action(Action::SessionEnd),
+    Endpoint::page(Post, "/admin/users/{id}/totp/remove", Session, |r| {
+        r.to(users::remove_totp)
+    })
+    .action(Action::UserTotpRemove),
+    Endpoint::page(Post, "/login/code", Anyone, |r| r.to(sign_in::login_code)),
+    Endpoint::page(Post, "/profile/totp", Session, |r| r.to(ways::start_totp))
+        .action(Action::TotpStart),
+    Endpoint::page(Post, "/profile/totp/confirm", Session, |r| {
+        r.to(ways::confirm_totp)
+    })
+    .action(Action::TotpEnable),
+    Endpoint::page(Post, "/profile/totp/recovery", Session, |r| {
+        r.to(ways::renew_recovery)
+    })
+    .action(Action::TotpRecovery),
+    Endpoint::page(Post, "/profile/totp/off", Session, |r| {
+        r.to(ways::disable_totp)
+    })
+    .action(Action::TotpDisable),
+    Endpoint::page(Post, "/profile/oidc/link", Session, |r| r.to(ways::link))
+        .action(Action::OidcLink),
+    Endpoint::page(Post, "/profile/oidc/{id}/unlink", Session, |r| {
+        r.to(ways::unlink)
+    })
+    .action(Action::OidcUnlink),
 ];
 
 /// All routes.

@@ -190,3 +190,10 @@ pub async fn end_session(ctx: Ctx, path: Path<(String, String)>) -> Reply<&'stat
     user_admin::end_session(&ctx, &id, &session).await?;
     Ok(Data("deleted"))
 }
+
+/// # Errors
+/// As `user_admin::remove_totp`.
+pub async fn remove_totp(ctx: Ctx, id: Path<String>) -> Reply<&'static str> {
+    user_admin::remove_totp(&ctx, &id).await?;
+    Ok(Data("deleted"))
+}

@@ -20,6 +20,8 @@ use crate::web::reply::{Data, Reply};
 pub struct LoginBody {
     email: String,
     password: String,
+    /// A one-time code, or a code for recovery, where the account wants one.
+    totp: Option<String>,
 }
 
 /// Who is signed in.
@@ -77,7 +79,14 @@ pub fn begin(session: &Session, signed_in: &SignedIn) -> Result<()> {
 /// # Errors
 /// As `sessions::login`.
 pub async fn login(ctx: Ctx, session: Session, body: Json<LoginBody>) -> Reply<SessionAnswer> {
-    let signed_in = sessions::login(&ctx, &body.0.email, &body.0.password).await?;
+    let signed_in = {
+        let LoginBody {
+            email,
+            password,
+            totp,
+        } = &body.0;
+        sessions::login(&ctx, email, password, totp.as_deref()).await?
+    };
     begin(&session, &signed_in)?;
     let auth_method = signed_in.auth_method.as_str();
     Ok(Data(SessionAnswer {

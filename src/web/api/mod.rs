@@ -12,6 +12,7 @@ pub mod images;
 pub mod oidc;
 pub mod sessions;
 pub mod tokens;
+pub mod totp;
 
 use crate::domain::page::PageRequest;
 use crate::error::Result;

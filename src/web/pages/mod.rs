@@ -20,6 +20,7 @@ pub mod sign_in;
 pub mod styleguide;
 pub mod tokens;
 pub mod users;
+pub mod ways;
 
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;

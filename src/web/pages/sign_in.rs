@@ -8,7 +8,7 @@ use super::form::{Fields, Form};
 use super::shell::{Bare, Frame};
 use super::{html, refused, see_other};
 use crate::domain::users::{NewUser, Role};
-use crate::domain::{sessions, setup};
+use crate::domain::{oidc, sessions, setup};
 use crate::error::{Error, Result};
 use crate::web::api::auth::begin;
 use crate::web::extract::{self, Query};
@@ -35,6 +35,16 @@ pub struct LoginPage {
     pub next: String,
     /// Set after a password was chosen by a link.
     pub changed: bool,
+    /// What the OpenID Connect provider is called, if there is one.
+    pub provider: Option<String>,
+}
+
+impl LoginPage {
+    /// Where the sign-in with the provider begins.
+    fn provider_href(&self) -> String {
+        let next: String = url::form_urlencoded::byte_serialize(self.next.as_bytes()).collect();
+        format!("/api/v1/auth/oidc/authorize?next={next}")
+    }
 }
 
 /// The path to go to after signing in: one of ours, or the start page. Anything that a browser
@@ -98,6 +108,7 @@ fn login_form(frame: &Frame, token: &FormToken, form: Form, next: &str) -> Login
         csrf_token: token.value.clone(),
         next: next.to_owned(),
         changed: false,
+        provider: oidc::name(frame.ctx.app()).map(str::to_owned),
     }
 }
 
@@ -114,7 +125,17 @@ pub async fn login(
     let fields = fields.0;
     let next = safe_next(Some(fields.text("next")));
     let email = fields.text("email").trim();
-    match sessions::login(&frame.ctx, email, fields.text("password")).await {
+    let known = match sessions::know(&frame.ctx, email, fields.text("password")).await {
+        Ok(known) if known.needs_code => {
+            let ticket = sessions::ticket(&frame.ctx, &known)?;
+            let token = FormToken::of(frame.ctx.app(), &request);
+            let page = code_form(&frame, &token, Form::new(), next, ticket);
+            return with_token(html(&page)?, &token);
+        }
+        Ok(known) => sessions::enter(&frame.ctx, known, None).await,
+        Err(error) => Err(error),
+    };
+    match known {
         Ok(signed_in) => {
             begin(&session, &signed_in)?;
             Ok(see_other(next))
@@ -124,6 +145,77 @@ pub async fn login(
             let form = form.refused(&error, &["email", "password"])?;
             let token = FormToken::of(frame.ctx.app(), &request);
             let page = login_form(&frame, &token, form, next);
+            with_token(refused(error, &page)?, &token)
+        }
+    }
+}
+
+/// The code, after the password was right.
+#[derive(Template)]
+#[template(path = "pages/login_code.html")]
+pub struct LoginCodePage {
+    pub shell: Bare,
+    pub form: Form,
+    pub csrf_token: String,
+    pub next: String,
+    /// Says whose password was right; sealed.
+    pub ticket: String,
+}
+
+fn code_form(
+    frame: &Frame,
+    token: &FormToken,
+    form: Form,
+    next: &str,
+    ticket: String,
+) -> LoginCodePage {
+    LoginCodePage {
+        shell: Bare::new(frame.theme, "One-time code"),
+        form,
+        csrf_token: token.value.clone(),
+        next: next.to_owned(),
+        ticket,
+    }
+}
+
+/// `POST /login/code`.
+///
+/// # Errors
+/// As `sessions::enter`.
+pub async fn login_code(
+    frame: Frame,
+    request: HttpRequest,
+    session: Session,
+    fields: extract::Form<Fields>,
+) -> Result<HttpResponse> {
+    let fields = fields.0;
+    let next = safe_next(Some(fields.text("next")));
+    let ticket = fields.text("ticket").to_owned();
+    let Ok(known) = sessions::known_by_ticket(&frame.ctx, &ticket).await else {
+        // Too late, or the password changed: from the beginning.
+        return Ok(see_other("/login"));
+    };
+    let code = fields.text("totp").trim();
+    let outcome = if code.is_empty() {
+        Err(Error::field("totp", "totp must not be empty"))
+    } else {
+        sessions::enter(&frame.ctx, known, Some(code)).await
+    };
+    match outcome {
+        Ok(signed_in) => {
+            begin(&session, &signed_in)?;
+            Ok(see_other(next))
+        }
+        Err(error @ Error::WrongPassword) => Err(error),
+        Err(error) => {
+            let mut form = Form::new();
+            if matches!(error, Error::WrongCode) {
+                form.refuse("totp", error.message());
+            } else {
+                form = form.refused(&error, &["totp"])?;
+            }
+            let token = FormToken::of(frame.ctx.app(), &request);
+            let page = code_form(&frame, &token, form, next, ticket);
             with_token(refused(error, &page)?, &token)
         }
     }

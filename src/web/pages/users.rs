@@ -292,3 +292,12 @@ pub async fn end_session(frame: Frame, path: web::Path<(String, String)>) -> Res
     };
     after(&frame, &id, outcome).await
 }
+
+/// `POST /admin/users/{id}/totp/remove`.
+///
+/// # Errors
+/// As `user_admin::remove_totp`.
+pub async fn remove_totp(frame: Frame, id: web::Path<String>) -> Result<HttpResponse> {
+    let outcome = user_admin::remove_totp(&frame.ctx, &id).await;
+    after(&frame, &id, outcome).await
+}
