@@ -17,6 +17,8 @@ mod name;
 mod oci;
 mod problem;
 mod size;
+#[cfg(test)]
+mod tests;
 mod unpack;
 
 use std::fs::File;

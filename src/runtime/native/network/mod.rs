@@ -21,6 +21,8 @@ pub mod resolver;
 pub mod rules;
 pub mod subnet;
 pub mod sysctl;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::io::{self, Write as _};
