@@ -182,9 +182,10 @@ async fn bootstrap(
         return Err(missing());
     }
     // In namespaces of its own: when it is killed, all that it started dies with it, and nothing
-    // that it mounted stays.
-    let mut command = Command::new("unshare");
+    // that it mounted stays. And killed it is when this process dies.
+    let mut command = Command::new("setpriv");
     command
+        .args(["--pdeathsig", "KILL", "--", "unshare"])
         .args([
             "--mount",
             "--pid",

@@ -167,6 +167,55 @@ fn a_container_reaches_neither_its_neighbour_nor_the_machine() {
 }
 
 #[test]
+fn the_resolver_on_the_loopback_answers_and_nothing_else_there_does() {
+    on_a_machine_of_its_own(async |network| {
+        let one = Container::new();
+        network.attach(1, one.pid()).await.unwrap();
+        sysctl::write("net/ipv4/conf/hzbeef-1/route_localnet", "1").unwrap();
+        let rules = rules::Rules {
+            table: network.table(),
+            links: network.0.prefix(),
+            subnet: network.subnet(),
+            gateway: GATEWAY,
+            resolver: Resolver::Loopback(Ipv4Addr::LOCALHOST),
+        };
+        rules::apply(&rules).await.unwrap();
+        let resolver = UdpSocket::bind("127.0.0.1:53").unwrap();
+        resolver
+            .set_read_timeout(Some(Duration::from_millis(500)))
+            .unwrap();
+        let other = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let asker = one.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+        asker
+            .set_read_timeout(Some(Duration::from_millis(500)))
+            .unwrap();
+        asker.send_to(b"question", (GATEWAY, 53)).unwrap();
+        let mut buffer = [0; 16];
+        let (_, from) = resolver.recv_from(&mut buffer).unwrap();
+        resolver.send_to(b"answer", from).unwrap();
+        assert_eq!(
+            asker.recv_from(&mut buffer).unwrap().1,
+            (GATEWAY, 53).into()
+        );
+
+        assert!(!arrives(&one, GATEWAY, &other));
+        // Straight to this machine's loopback, out of the container by a route of its own.
+        one.run(|| {
+            let mut inside = Netlink::open().unwrap();
+            let link = inside.index(INSIDE).unwrap();
+            let victim = Ipv4Addr::new(127, 9, 9, 9);
+            inside
+                .set_route(netlink::direct_route(victim, link, None))
+                .unwrap();
+            sysctl::write("net/ipv4/conf/eth0/route_localnet", "1").unwrap();
+        });
+        let victim = UdpSocket::bind("127.9.9.9:0").unwrap();
+        assert!(!arrives(&one, Ipv4Addr::new(127, 9, 9, 9), &victim));
+        assert!(!arrives(&one, Ipv4Addr::new(127, 9, 9, 9), &resolver));
+    });
+}
+
+#[test]
 fn the_block_is_remembered() {
     let directory = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()
