@@ -444,14 +444,12 @@ async fn unpack_all(
     let mut running = std::pin::pin!(blocking(move || unpack::unpack(&root, &archives, &watch)));
     let width = u64::from(95 - from);
     loop {
-        match tokio::time::timeout(TELL_EVERY, &mut running).await {
-            Ok(ended) => return ended,
-            Err(_) => {
-                let read = abandon.0.read.load(Ordering::Relaxed);
-                let done = width * read.min(total) / total.max(1);
-                progress("unpacking", from + u8::try_from(done).unwrap_or_default());
-            }
+        if let Ok(ended) = tokio::time::timeout(TELL_EVERY, &mut running).await {
+            return ended;
         }
+        let read = abandon.0.read.load(Ordering::Relaxed);
+        let done = width * read.min(total) / total.max(1);
+        progress("unpacking", from + u8::try_from(done).unwrap_or_default());
     }
 }
 

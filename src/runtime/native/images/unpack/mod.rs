@@ -139,12 +139,12 @@ pub fn room(path: &Path, wanted: u64) -> Result<(), Problem> {
     if free >= wanted.saturating_add(RESERVE) {
         return Ok(());
     }
-    let mib = |bytes: u64| bytes >> 20;
     Err(Problem::NoSpace(format!(
-        "the image needs {} MiB more, {} MiB are free, and {} MiB are kept in reserve",
-        mib(wanted),
-        mib(free),
-        mib(RESERVE)
+        "an image that takes {} MiB more does not fit: {} MiB are free, and {} MiB are kept in \
+         reserve",
+        wanted.div_ceil(1 << 20),
+        free >> 20,
+        RESERVE >> 20
     )))
 }
 
@@ -233,9 +233,9 @@ fn remove(path: &Path) -> Result<(), Problem> {
         other => other?,
     };
     if found.is_dir() {
-        std::fs::remove_dir_all(path)?
+        std::fs::remove_dir_all(path)?;
     } else {
-        std::fs::remove_file(path)?
+        std::fs::remove_file(path)?;
     }
     Ok(())
 }
