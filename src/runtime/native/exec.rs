@@ -251,25 +251,36 @@ async fn pump(
     output: mpsc::Sender<(Stream, Bytes)>,
     ended: CancellationToken,
 ) {
-    let mut left = None;
-    while left != Some(0) {
-        if left.is_none() {
-            tokio::select! {
-                biased;
-                () = ended.cancelled() => left = waiting(&pipe),
-                ready = pipe.readable() => if ready.is_err() { return },
-            }
+    loop {
+        tokio::select! {
+            biased;
+            () = ended.cancelled() => break,
+            ready = pipe.readable() => if ready.is_err() { return },
         }
-        let mut chunk = vec![0; left.unwrap_or(CHUNK).min(CHUNK)];
+        let mut chunk = vec![0; CHUNK];
         match pipe.try_read(&mut chunk) {
             Ok(0) => return,
             Ok(read) => {
-                left = left.map(|left: usize| left.saturating_sub(read));
                 chunk.truncate(read);
                 // Nobody reads any more: the process goes on, its output goes nowhere.
                 let _unread = output.send((stream, chunk.into())).await;
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && left.is_none() => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+    }
+    let mut left = waiting(&pipe);
+    while left > 0 {
+        let mut chunk = vec![0; left.min(CHUNK)];
+        // Not by tokio, which only reads what it has been told of by now.
+        match rustix::io::read(pipe.as_fd(), &mut chunk) {
+            Ok(0) => return,
+            Ok(read) => {
+                left -= read;
+                chunk.truncate(read);
+                let _unread = output.send((stream, chunk.into())).await;
+            }
+            Err(rustix::io::Errno::INTR) => {}
             Err(_) => return,
         }
     }
@@ -277,9 +288,9 @@ async fn pump(
 
 /// How many bytes are in the pipe. Children of the ended process may go on writing: they are not
 /// waited for.
-fn waiting(pipe: &pipe::Receiver) -> Option<usize> {
+fn waiting(pipe: &pipe::Receiver) -> usize {
     let waiting = rustix::io::ioctl_fionread(pipe.as_fd()).unwrap_or_default();
-    usize::try_from(waiting).ok()
+    usize::try_from(waiting).unwrap_or_default()
 }
 
 #[cfg(test)]

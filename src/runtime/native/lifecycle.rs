@@ -208,6 +208,8 @@ impl Engine {
         state::make_dir(&run_dir, 0o711).or_fail(START)?;
         state::make_dir(&bundle, 0o700).or_fail(START)?;
         state::make_dir(&plan.dir, 0o711).or_fail(START)?;
+        // Outside the private mounts it stays empty; but runc's `exec` goes there first.
+        state::make_dir(&plan.rootfs(), 0o711).or_fail(START)?;
         let (rootfs, console) = (plan.rootfs(), plan.console());
         let places = Places {
             rootfs: &rootfs,

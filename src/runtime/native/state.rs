@@ -26,7 +26,7 @@ pub(super) const IDS: u32 = 65_536;
 /// other container engines use.
 const FIRST_ID: u32 = 0x3000_0000;
 /// The last slot whose ids still fit below 2^31, where some tools take ids for negative.
-const LAST_SLOT: u32 = (0x7fff_0000 - FIRST_ID) / IDS;
+const LAST_SLOT: u32 = (0x7fff_0000 - FIRST_ID) / IDS - 1;
 
 /// Names one of the ranges of ids and addresses on this host; a container keeps its own for life,
 /// because its disk holds files of these ids.
