@@ -125,6 +125,7 @@ impl Engine {
         if !process.alive() || !here {
             return None;
         }
+        self.cgroups.thaw(&self.layout.cgroup(&entry.id));
         let log = self.layout.console(&entry.id);
         let console = Tree::of_process(state.init.pid)
             .and_then(|tree| tree.open_known("/dev/console", state.console))
@@ -159,6 +160,12 @@ impl Engine {
         removed.extend(blocking(move || Ok(engine.sweep())).await?);
         self.network.ensure().await?;
         removed.extend(self.network.sweep(&self.slots()).await?);
+        let used: Vec<_> = self
+            .entries()
+            .iter()
+            .map(|entry| lock(&entry.record).rootfs.clone())
+            .collect();
+        removed.extend(self.images.collect(&used).await?);
         let facts = known.iter().map(|id| (id.clone(), self.fact(id))).collect();
         Ok(Reconciled { facts, removed })
     }

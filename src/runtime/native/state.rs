@@ -11,7 +11,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
@@ -181,12 +181,14 @@ impl Layout {
     }
 }
 
-/// Makes a directory and those above it; not an error when it is there.
+/// Makes a directory of that mode, with those above it; not an error when it is there.
 pub(super) fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(mode)
-        .create(path)
+        .create(path)?;
+    // Whatever the server's umask is.
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
 /// Writes a JSON file so that a reader sees the old or the new one, whole, also after a crash.
