@@ -87,7 +87,9 @@ document.body.addEventListener("htmx:beforeRequest", (event) => {
   if (elt.tagName !== "FORM" && polls(event.detail)) {
     // Nobody looks, or someone has a menu of it open or text of it selected: not now.
     const selected = document.getSelection();
+    const changed = event.detail.requestConfig?.triggeringEvent?.type === "changed";
     const busy = document.hidden || elt.querySelector("details.menu[open]")
+      || (!changed && (elt.matches("[aria-busy]") || elt.querySelector("[aria-busy]")))
       || (selected && !selected.isCollapsed && elt.contains(selected.anchorNode));
     if (busy) event.preventDefault();
     return;
@@ -109,10 +111,9 @@ const lastAnswer = new Map();
 document.body.addEventListener("htmx:beforeSwap", (event) => {
   const { target, xhr, requestConfig } = event.detail;
   if (requestConfig.verb === "get" && xhr.status === 200 && target?.id) {
-    const key = `${target.id} ${requestConfig.path}`;
-    if (lastAnswer.get(key) === xhr.responseText) event.detail.shouldSwap = false;
-    lastAnswer.clear();
-    lastAnswer.set(key, xhr.responseText);
+    const answer = `${requestConfig.path}\n${xhr.responseText}`;
+    if (lastAnswer.get(target.id) === answer) event.detail.shouldSwap = false;
+    lastAnswer.set(target.id, answer);
   }
   // The session ended: what came back is the page to sign in at, not a part of this one.
   if (new URL(xhr.responseURL, location.href).pathname === "/login") {
@@ -152,7 +153,9 @@ document.body.addEventListener("htmx:responseError", (event) => {
 });
 
 document.body.addEventListener("htmx:sendError", (event) => {
-  if (event.detail.elt.tagName === "FORM") toast("The server cannot be reached", { bad: true });
+  if (event.detail.elt.tagName !== "FORM") return;
+  toast("The server cannot be reached", { bad: true });
+  for (const row of document.querySelectorAll("[aria-busy]")) row.removeAttribute("aria-busy");
 });
 
 // When the tab comes to the front again, look at once.
@@ -215,7 +218,7 @@ function sparks() {
   }
   sparks.last = document.getElementById("usage");
 }
-document.body.addEventListener("htmx:afterSwap", (event) => {
-  if (event.detail.elt.id === "usage" || event.target.id === "usage") sparks();
+document.body.addEventListener("htmx:afterSettle", (event) => {
+  if (event.target.id === "usage") sparks();
 });
 sparks();

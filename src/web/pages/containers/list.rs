@@ -32,7 +32,7 @@ impl ContainersPage {
 
 /// The part that is fetched again and again.
 #[derive(Template)]
-#[template(path = "pages/containers.html", block = "boxes")]
+#[template(path = "components/box_list.html")]
 pub struct ContainersFragment {
     pub shell: Shell,
     pub list: List,
