@@ -43,6 +43,7 @@ function tell() {
   for (const [id, { state, hostname, mark }] of now) {
     const before = known.get(id);
     if (!before || before.state === state) continue;
+    if (document.getElementById("box-head")?.dataset.boxId === id) refreshTab();
     if (state === "failed") toast(`${hostname} failed`, { bad: true, mark });
     else if (state === "running" || state === "stopped") toast(`${hostname} is ${state}`, { mark });
   }
@@ -53,6 +54,23 @@ function tell() {
     }
   }
   known = now;
+}
+
+/** What a tab shows depends on the state: it is fetched anew, unless someone types into it. */
+async function refreshTab() {
+  const tab = document.getElementById("tab");
+  if (!tab || tab.querySelector("input:focus, textarea:focus")) return;
+  try {
+    const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+    if (!answer.ok || answer.redirected) return;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const fresh = page.getElementById("tab");
+    if (!fresh) return;
+    tab.replaceWith(document.adoptNode(fresh));
+    htmx.process(document.getElementById("tab"));
+    armDeletes();
+    sparks();
+  } catch { /* the next change tries again */ }
 }
 
 /** The tab shows the state of the box that the page is about. */
@@ -164,13 +182,16 @@ document.addEventListener("visibilitychange", () => {
 });
 
 // Deleting wants the name typed: until it is, the button rests. The server asks all the same.
-for (const form of document.querySelectorAll("form[data-confirm]")) {
-  const field = form.querySelector("[name=confirm]");
-  const button = form.querySelector("button");
-  const check = () => { button.disabled = field.value !== form.dataset.confirm; };
-  field.addEventListener("input", check);
-  check();
+function armDeletes() {
+  for (const form of document.querySelectorAll("form[data-confirm]")) {
+    const field = form.querySelector("[name=confirm]");
+    const button = form.querySelector("button");
+    const check = () => { button.disabled = field.value !== form.dataset.confirm; };
+    field.addEventListener("input", check);
+    check();
+  }
 }
+armDeletes();
 
 // A form that is on its way is not sent twice.
 document.addEventListener("submit", (event) => {
