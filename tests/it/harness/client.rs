@@ -99,6 +99,8 @@ impl Reply {
 
 impl Client {
     pub fn new(url: &str) -> Self {
+        // reqwest asks for it even where only http is spoken; who came first has done it.
+        let _earlier = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
