@@ -10,7 +10,12 @@ mod harness;
 
 mod audit;
 mod auth;
+mod browser;
+mod commands;
 mod containers;
 mod coverage;
+mod crash;
 mod envelope;
+mod faults;
+mod images;
 mod isolation;

@@ -194,9 +194,14 @@ pub fn session_cookie(reply: &Reply) -> Option<String> {
 
 /// Sends it, and checks what holds for every answer.
 pub async fn send(request: RequestBuilder) -> Reply {
-    let response = request.send().await.expect("an answer");
+    try_send(request).await.expect("an answer")
+}
+
+/// As [`send`], where the server may be killed in the middle: then there is no answer.
+pub async fn try_send(request: RequestBuilder) -> Option<Reply> {
+    let response = request.send().await.ok()?;
     let (status, headers) = (response.status(), response.headers().clone());
-    let text = response.text().await.expect("a body");
+    let text = response.text().await.ok()?;
     let json = serde_json::from_str(&text).unwrap_or(Value::Null);
     let reply = Reply {
         status: status.as_u16(),
@@ -208,7 +213,7 @@ pub async fn send(request: RequestBuilder) -> Reply {
     if status.is_client_error() || status.is_server_error() {
         is_a_proper_error(status, &reply);
     }
-    reply
+    Some(reply)
 }
 
 #[track_caller]

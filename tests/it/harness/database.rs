@@ -68,6 +68,16 @@ impl Database {
         }
     }
 
+    /// Keeps every other writer of SQLite's file out until it is dropped.
+    pub fn lock(&self) -> SqliteConnection {
+        let path = self.url.trim_start_matches("sqlite://");
+        let mut conn = SqliteConnection::establish(path).expect("the SQLite file");
+        for sql in ["PRAGMA busy_timeout = 10000", "BEGIN IMMEDIATE"] {
+            sql_query(sql).execute(&mut conn).expect(sql);
+        }
+        conn
+    }
+
     /// Cuts PostgreSQL's database off: connections end, and no new one is let in.
     pub fn shut(&self) {
         admin(&format!(

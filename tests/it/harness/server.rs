@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -62,6 +63,7 @@ pub struct Server {
     child: Option<Child>,
     secrets: Mutex<Vec<String>>,
     audit_is_broken: bool,
+    uid: Option<u32>,
     dir: tempfile::TempDir,
 }
 
@@ -92,6 +94,7 @@ impl Server {
             child: None,
             secrets: Mutex::new(vec![PASSWORD.to_owned()]),
             audit_is_broken: false,
+            uid: None,
             dir,
         };
         server.cli(&["migrate"], "").ok();
@@ -145,8 +148,11 @@ impl Server {
             .append(true)
             .open(self.log_path())
             .expect("a log file");
-        let child = self
-            .command(&["serve"])
+        let mut command = self.command(&["serve"]);
+        if let Some(uid) = self.uid {
+            command.uid(uid).gid(uid);
+        }
+        let child = command
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log)
@@ -200,6 +206,11 @@ impl Server {
     pub fn secret(&self, secret: &str) {
         let mut secrets = self.secrets.lock().expect("nobody failed with it");
         secrets.push(secret.to_owned());
+    }
+
+    /// From the next start on it runs as that user.
+    pub fn run_as(&mut self, uid: u32) {
+        self.uid = Some(uid);
     }
 
     /// The test has spoilt the audit log on purpose.
