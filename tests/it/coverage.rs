@@ -42,6 +42,27 @@ const EXPECTED: &[(&str, Stranger)] = &[
     ("POST /api/v1/auth/password", None),
     ("GET /api/v1/auth/oidc/authorize", None),
     ("GET /api/v1/auth/oidc/callback", None),
+    ("GET /api/v1/auth/oidc/identities", OwnList),
+    ("POST /api/v1/auth/oidc/link", None),
+    ("DELETE /api/v1/auth/oidc/identities/{id}", Hidden),
+    ("POST /api/v1/auth/reset", None),
+    ("GET /api/v1/auth/totp", None),
+    ("POST /api/v1/auth/totp", None),
+    ("POST /api/v1/auth/totp/confirm", None),
+    ("POST /api/v1/auth/totp/recovery", None),
+    ("DELETE /api/v1/auth/totp", None),
+    ("GET /api/v1/admin/users", AdminOnly),
+    ("POST /api/v1/admin/users", AdminOnly),
+    ("GET /api/v1/admin/users/{id}", AdminOnly),
+    ("PATCH /api/v1/admin/users/{id}", AdminOnly),
+    ("POST /api/v1/admin/users/{id}/reset", AdminOnly),
+    ("GET /api/v1/admin/users/{id}/sessions", AdminOnly),
+    ("DELETE /api/v1/admin/users/{id}/sessions", AdminOnly),
+    (
+        "DELETE /api/v1/admin/users/{id}/sessions/{session_id}",
+        AdminOnly,
+    ),
+    ("DELETE /api/v1/admin/users/{id}/totp", AdminOnly),
     ("GET /api/v1/tokens", OwnList),
     ("POST /api/v1/tokens", None),
     ("DELETE /api/v1/tokens/{id}", Hidden),
@@ -80,7 +101,7 @@ async fn ask(client: &Client, endpoint: &Endpoint, id: &str) -> Reply {
     let request = client.request(endpoint.verb.as_str(), &path(endpoint, id));
     let request = match (endpoint.verb, endpoint.surface) {
         (Verb::Post, Surface::Page) => request.form(&[("x", "y")]),
-        (Verb::Post, _) => request.json(&body_of(endpoint.path)),
+        (Verb::Post | Verb::Patch, _) => request.json(&body_of(endpoint.path)),
         _ => request,
     };
     send(request).await
@@ -92,6 +113,7 @@ fn body_of(path: &str) -> serde_json::Value {
         "/api/v1/containers" => json!({ "hostname": "stranger" }),
         "/api/v1/containers/{id}/commands" => json!({ "command": "true" }),
         "/api/v1/images" => json!({ "name": "x", "source": "/nothing.tar" }),
+        "/api/v1/admin/users" => json!({ "email": "x@example.org" }),
         _ => json!({ "name": "x" }),
     }
 }

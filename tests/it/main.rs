@@ -19,3 +19,5 @@ mod envelope;
 mod faults;
 mod images;
 mod isolation;
+mod oidc;
+mod users;
