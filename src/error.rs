@@ -31,6 +31,8 @@ pub enum Error {
     CodeNeeded,
     /// That code is wrong, or was used.
     WrongCode,
+    /// What is asked for wants the password again.
+    Unproved,
     /// Who asks is known and may not; says why.
     Forbidden(String),
     /// A state-changing request on a session without that session's CSRF token.
@@ -180,7 +182,7 @@ impl Error {
             Self::Unauthorized | Self::WrongPassword | Self::CodeNeeded | Self::WrongCode => {
                 Code::Unauthorized
             }
-            Self::Forbidden(_) => Code::Forbidden,
+            Self::Forbidden(_) | Self::Unproved => Code::Forbidden,
             Self::CsrfRejected => Code::CsrfRejected,
             Self::Validation(_) => Code::ValidationFailed,
             Self::BadRequest(_) => Code::BadRequest,
@@ -234,6 +236,9 @@ impl Error {
             Self::WrongPassword => "E-mail or password is wrong".into(),
             Self::CodeNeeded => "A one-time code is required".into(),
             Self::WrongCode => "The one-time code is wrong or was used".into(),
+            Self::Unproved => {
+                "This asks for your password again: POST it to /api/v1/auth/confirm first".into()
+            }
             Self::CsrfRejected => "A valid CSRF token is required for this request".into(),
             Self::Forbidden(text)
             | Self::BadRequest(text)

@@ -27,6 +27,7 @@ diesel::table! {
         created_at -> Timestamp,
         last_seen_at -> Timestamp,
         expires_at -> Timestamp,
+        proved_at -> Nullable<Timestamp>,
     }
 }
 

@@ -33,6 +33,7 @@ text_enum! {
         Logout = "auth.logout",
         PasswordChange = "auth.password",
         PasswordReset = "auth.reset",
+        Confirm = "auth.confirm",
         TotpStart = "auth.totp.start",
         TotpEnable = "auth.totp.enable",
         TotpDisable = "auth.totp.disable",

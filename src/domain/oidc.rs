@@ -107,6 +107,12 @@ pub async fn begin(ctx: &Ctx, browser: Option<&str>, next: &str, link: bool) -> 
     } else {
         None
     };
+    if link {
+        let inner = ctx.clone();
+        ctx.db()
+            .read(move |conn| sessions::require_proved(conn, &inner))
+            .await?;
+    }
     let key = format!("oidc:{}", ctx.origin().address_text());
     ctx.app().limiter.spend(&key, ctx.now())?;
     let entropy = &*ctx.app().entropy;
@@ -389,6 +395,7 @@ pub async fn unlink(ctx: &Ctx, id: &str) -> Result<()> {
     let (inner, id) = (ctx.clone(), id.to_owned());
     ctx.db()
         .write(move |conn| {
+            sessions::require_proved(conn, &inner)?;
             let unknown = || Error::NotFound(format!("Identity {id} was not found"));
             let parsed: IdentityId = id.parse().map_err(|_| unknown())?;
             // Two at once must not each count on the other.

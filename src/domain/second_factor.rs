@@ -190,6 +190,7 @@ pub async fn start(ctx: &Ctx) -> Result<Setup> {
     let inner = ctx.clone();
     ctx.db()
         .write(move |conn| {
+            sessions::require_proved(conn, &inner)?;
             let on = || Error::Conflict("One-time codes are turned on already".into());
             let user = db::users::get(conn, &caller.user_id)?.ok_or(Error::Unauthorized)?;
             if user.password_hash.is_none() {

@@ -24,6 +24,8 @@ use crate::error::{Error, Result};
 pub const ABSOLUTE_HOURS: i64 = 8;
 /// A session ends this long after its last use, in hours.
 pub const IDLE_HOURS: i64 = 2;
+/// For this long after the password was given a session may do sensitive things, in minutes.
+pub const PROVED_MINUTES: i64 = 30;
 
 /// A sign-in, as its user sees it.
 #[derive(Debug, Clone)]
@@ -141,6 +143,7 @@ pub(crate) fn begin(
         created_at: now,
         last_seen_at: now,
         expires_at: now.plus(TimeDelta::hours(ABSOLUTE_HOURS)),
+        proved_at: Some(now),
     };
     db::sessions::insert(conn, &row)?;
     let event = Event::success(Action::Login)
@@ -486,6 +489,38 @@ pub(crate) async fn prove(ctx: &Ctx, field: &'static str, password: &str) -> Res
     }
     ctx.app().limiter.succeeded(&key);
     Ok(())
+}
+
+/// Lets only through whose password was given lately: who found a browser open must not be able to
+/// stay. A token is no browser.
+///
+/// # Errors
+/// [`Error::Unproved`].
+pub(crate) fn require_proved(conn: &mut Conn, ctx: &Ctx) -> Result<()> {
+    let Some(session) = ctx.caller().ok().and_then(Caller::session_id) else {
+        return Ok(());
+    };
+    let oldest = ctx.now().plus(-TimeDelta::minutes(PROVED_MINUTES));
+    match db::sessions::proved_at(conn, session)? {
+        Some(at) if at > oldest => Ok(()),
+        _ => Err(Error::Unproved),
+    }
+}
+
+/// Takes the password for the sensitive things that follow.
+///
+/// # Errors
+/// A validation error for a wrong one, [`Error::RateLimited`] after many.
+pub async fn confirm(ctx: &Ctx, password: &str) -> Result<()> {
+    prove(ctx, "password", password).await?;
+    let (_, session) = own_session(ctx)?;
+    let inner = ctx.clone();
+    ctx.db()
+        .write(move |conn| {
+            db::sessions::set_proved(conn, &session, inner.now())?;
+            audit::record(conn, &inner, Event::success(Action::Confirm))
+        })
+        .await
 }
 
 /// Changes one's own password and ends one's other sessions.

@@ -182,6 +182,7 @@ pub async fn create(ctx: &Ctx, new: NewAccount) -> Result<(Account, Option<Reset
     let inner = ctx.clone();
     ctx.db()
         .write(move |conn| {
+            sessions::require_proved(conn, &inner)?;
             if let Some(id) = idempotency::replay::<UserId>(conn, &inner, "users")? {
                 let row = row_of(conn, id.as_str())?;
                 return Ok((account(conn, &inner, row)?, None));
@@ -216,6 +217,7 @@ pub async fn change(ctx: &Ctx, id: &str, change: Change) -> Result<Account> {
     let (inner, id) = (ctx.clone(), id.to_owned());
     ctx.db()
         .write(move |conn| {
+            sessions::require_proved(conn, &inner)?;
             db::users::lock(conn)?;
             let mut row = row_of(conn, &id)?;
             let name = change
@@ -253,6 +255,7 @@ pub async fn reset(ctx: &Ctx, id: &str) -> Result<ResetLink> {
     let (inner, id) = (ctx.clone(), id.to_owned());
     ctx.db()
         .write(move |conn| {
+            sessions::require_proved(conn, &inner)?;
             db::users::lock(conn)?;
             let row = row_of(conn, &id)?;
             if row.status == Status::Disabled {
@@ -334,6 +337,7 @@ pub async fn remove_totp(ctx: &Ctx, id: &str) -> Result<()> {
     let (inner, id) = (ctx.clone(), id.to_owned());
     ctx.db()
         .write(move |conn| {
+            sessions::require_proved(conn, &inner)?;
             let row = row_of(conn, &id)?;
             if !db::second_factors::delete(conn, &row.id)? {
                 return Err(Error::Conflict("One-time codes are turned off".into()));

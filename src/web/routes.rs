@@ -371,6 +371,15 @@ pub const API: &[Endpoint] = &[
             .takes(Shape::of::<sessions::ResetBody>())
             .answers(Shape::of::<String>()),
     ),
+    Endpoint::api(Post, "/api/v1/auth/confirm", Session, |r| {
+        r.to(sessions::confirm)
+    })
+    .action(Action::Confirm)
+    .doc(
+        Doc::new("Takes the password for the sensitive requests of the next 30 minutes")
+            .takes(Shape::of::<sessions::ConfirmBody>())
+            .answers(Shape::of::<String>()),
+    ),
     Endpoint::api(Get, "/api/v1/auth/totp", Session, |r| r.to(totp::get)).doc(
         Doc::new("Whether signing in wants a one-time code")
             .answers(Shape::of::<totp::FactorView>()),
@@ -602,6 +611,8 @@ pub const PAGES: &[Endpoint] = &[
     })
     .action(Action::UserTotpRemove),
     Endpoint::page(Post, "/login/code", Anyone, |r| r.to(sign_in::login_code)),
+    Endpoint::page(Get, "/confirm", Session, |r| r.to(ways::show_confirm)),
+    Endpoint::page(Post, "/confirm", Session, |r| r.to(ways::confirm)).action(Action::Confirm),
     Endpoint::page(Post, "/profile/totp", Session, |r| r.to(ways::start_totp))
         .action(Action::TotpStart),
     Endpoint::page(Post, "/profile/totp/confirm", Session, |r| {

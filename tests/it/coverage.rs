@@ -46,6 +46,7 @@ const EXPECTED: &[(&str, Stranger)] = &[
     ("POST /api/v1/auth/oidc/link", None),
     ("DELETE /api/v1/auth/oidc/identities/{id}", Hidden),
     ("POST /api/v1/auth/reset", None),
+    ("POST /api/v1/auth/confirm", None),
     ("GET /api/v1/auth/totp", None),
     ("POST /api/v1/auth/totp", None),
     ("POST /api/v1/auth/totp/confirm", None),

@@ -12,6 +12,7 @@ on_both!(
     links_to_choose_a_password,
     the_last_administrator_stays,
     one_time_codes,
+    sensitive_things_ask_again,
     pages_for_administrators,
     pages_for_codes,
 );
@@ -260,6 +261,88 @@ async fn sessions_of_others(server: &Server, id: &str) {
         .get("/api/v1/auth/me")
         .await
         .is(401, "UNAUTHORIZED");
+}
+
+async fn sensitive_things_ask_again(server: &mut Server) {
+    let session = server.sign_in(ADMIN).await;
+    let client = session.writing();
+    let id = id_of(server, ADMIN).await;
+    server
+        .database
+        .execute("UPDATE sessions SET proved_at = '2020-01-01 00:00:00'")
+        .expect("a row");
+    let one = format!("/api/v1/admin/users/{id}");
+    for reply in [
+        client.post("/api/v1/tokens", json!({ "name": "x" })).await,
+        client.act("/api/v1/auth/totp").await,
+        client
+            .post("/api/v1/admin/users", json!({ "email": "x@example.org" }))
+            .await,
+        patch(&client, &id, json!({ "display_name": "x" })).await,
+        client.act(&format!("{one}/reset")).await,
+        client.delete(&format!("{one}/totp")).await,
+    ] {
+        reply.is(403, "FORBIDDEN");
+        assert!(
+            reply.message().contains("/api/v1/auth/confirm"),
+            "{reply:?}"
+        );
+    }
+    // The rest of the session is as before, and a token is asked nothing.
+    assert_eq!(client.get("/api/v1/tokens").await.status, 200);
+    server
+        .admin()
+        .post("/api/v1/tokens", json!({ "name": "x" }))
+        .await
+        .data();
+
+    // A page leads to the question and back.
+    let page = &session.client;
+    let referer = format!("{}/tokens", server.url);
+    let fields = field(&session, &[("name", "by page")]);
+    let reply = page
+        .with("referer", &referer)
+        .post_form("/tokens", &fields)
+        .await;
+    assert_eq!(
+        (reply.status, reply.header("location")),
+        (303, "/confirm?next=%2Ftokens")
+    );
+    let form = page.get("/confirm?next=%2Ftokens").await;
+    assert!(
+        form.text.contains("name=\"next\" value=\"/tokens\""),
+        "{form:?}"
+    );
+    let fields = field(&session, &[("next", "/tokens"), ("password", "wrong")]);
+    let reply = page.post_form("/confirm", &fields).await;
+    assert_eq!(reply.status, 400, "{reply:?}");
+    let fields = field(&session, &[("next", "/tokens"), ("password", PASSWORD)]);
+    let reply = page.post_form("/confirm", &fields).await;
+    assert_eq!((reply.status, reply.header("location")), (303, "/tokens"));
+    client
+        .post("/api/v1/tokens", json!({ "name": "y" }))
+        .await
+        .data();
+
+    server
+        .database
+        .execute("UPDATE sessions SET proved_at = '2020-01-01 00:00:00'")
+        .expect("a row");
+    let body = json!({ "password": "wrong" });
+    client
+        .post("/api/v1/auth/confirm", body)
+        .await
+        .is(400, "VALIDATION_FAILED");
+    client
+        .post("/api/v1/tokens", json!({ "name": "z" }))
+        .await
+        .is(403, "FORBIDDEN");
+    let body = json!({ "password": PASSWORD });
+    client.post("/api/v1/auth/confirm", body).await.data();
+    client
+        .post("/api/v1/tokens", json!({ "name": "z" }))
+        .await
+        .data();
 }
 
 /// The secret of a link, which the log must not have.

@@ -1,5 +1,8 @@
 ALTER TABLE users ADD COLUMN last_login_at TIMESTAMP;
 
+-- When a session's user last showed who they are; sensitive actions ask again after a while.
+ALTER TABLE sessions ADD COLUMN proved_at TIMESTAMP;
+
 -- The one link by which an account's owner may choose a new password.
 CREATE TABLE password_resets (
     user_id TEXT PRIMARY KEY NOT NULL REFERENCES users (id) ON DELETE CASCADE,

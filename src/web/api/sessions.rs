@@ -89,3 +89,16 @@ pub async fn reset_password(ctx: Ctx, body: Json<ResetBody>) -> Reply<&'static s
     password_resets::redeem(&ctx, &body.0.token, &body.0.new_password).await?;
     Ok(Data("changed"))
 }
+
+/// One's own password, again.
+#[derive(Deserialize, ToSchema)]
+pub struct ConfirmBody {
+    password: String,
+}
+
+/// # Errors
+/// As `sessions::confirm`.
+pub async fn confirm(ctx: Ctx, body: Json<ConfirmBody>) -> Reply<&'static str> {
+    sessions::confirm(&ctx, &body.0.password).await?;
+    Ok(Data("confirmed"))
+}

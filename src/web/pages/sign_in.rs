@@ -42,9 +42,15 @@ pub struct LoginPage {
 impl LoginPage {
     /// Where the sign-in with the provider begins.
     fn provider_href(&self) -> String {
-        let next: String = url::form_urlencoded::byte_serialize(self.next.as_bytes()).collect();
-        format!("/api/v1/auth/oidc/authorize?next={next}")
+        provider_href(&self.next)
     }
+}
+
+/// Where the sign-in with the provider begins that ends at `next`.
+#[must_use]
+pub fn provider_href(next: &str) -> String {
+    let next: String = url::form_urlencoded::byte_serialize(next.as_bytes()).collect();
+    format!("/api/v1/auth/oidc/authorize?next={next}")
 }
 
 /// The path to go to after signing in: one of ours, or the start page. Anything that a browser

@@ -12,12 +12,13 @@ use qrcodegen::{QrCode, QrCodeEcc};
 use super::account::profile_page;
 use super::form::{Fields, Form};
 use super::shell::{Bare, Frame, Place, Shell};
+use super::sign_in::{provider_href, safe_next};
 use super::{html, refused, see_other};
-use crate::domain::oidc;
 use crate::domain::second_factor::{self, Setup};
+use crate::domain::{oidc, sessions};
 use crate::error::{Error, Result};
 use crate::web::api;
-use crate::web::extract;
+use crate::web::extract::{self, Query};
 
 /// Setting up one-time codes.
 #[derive(Template)]
@@ -177,6 +178,68 @@ pub async fn unlink(frame: Frame, id: web::Path<String>) -> Result<HttpResponse>
     match oidc::unlink(&frame.ctx, &id).await {
         Ok(()) => Ok(see_other("/profile?changed=unlinked")),
         Err(error) => back(&frame, error, &[]).await,
+    }
+}
+
+/// The password again, before something sensitive.
+#[derive(Template)]
+#[template(path = "pages/confirm.html")]
+pub struct ConfirmPage {
+    pub shell: Bare,
+    pub form: Form,
+    pub csrf_token: String,
+    pub email: String,
+    /// Where to go afterwards: a path of ours.
+    pub next: String,
+    pub has_password: bool,
+}
+
+impl ConfirmPage {
+    /// Who has no password signs in again where they come from.
+    fn provider_href(&self) -> String {
+        provider_href(&self.next)
+    }
+}
+
+async fn confirm_page(frame: &Frame, form: Form, next: &str) -> Result<ConfirmPage> {
+    let caller = frame.ctx.caller()?;
+    Ok(ConfirmPage {
+        shell: Bare::new(frame.theme, "Is it you?"),
+        form,
+        csrf_token: caller.csrf_token().unwrap_or_default().to_owned(),
+        email: caller.email.clone(),
+        next: next.to_owned(),
+        has_password: second_factor::get(&frame.ctx).await?.available,
+    })
+}
+
+/// Where to go afterwards.
+#[derive(Debug, serde::Deserialize)]
+pub struct AskedConfirm {
+    next: Option<String>,
+}
+
+/// `GET /confirm`.
+///
+/// # Errors
+/// None of its own.
+pub async fn show_confirm(frame: Frame, asked: Query<AskedConfirm>) -> Result<HttpResponse> {
+    let next = safe_next(asked.0.next.as_deref());
+    html(&confirm_page(&frame, Form::new(), next).await?)
+}
+
+/// `POST /confirm`.
+///
+/// # Errors
+/// As `sessions::confirm`.
+pub async fn confirm(frame: Frame, fields: extract::Form<Fields>) -> Result<HttpResponse> {
+    let next = safe_next(Some(fields.0.text("next")));
+    match sessions::confirm(&frame.ctx, fields.0.text("password")).await {
+        Ok(()) => Ok(see_other(next)),
+        Err(error) => {
+            let form = Form::new().refused(&error, &["password"])?;
+            refused(error, &confirm_page(&frame, form, next).await?)
+        }
     }
 }
 
