@@ -90,7 +90,7 @@ fn table(files: &BTreeMap<String, PathBuf>) -> String {
              include_bytes!({:?}) }},",
             content_type(extension),
             format!("\"{hash}\""),
-            path
+            path.display().to_string()
         )
         .expect("writing to a String");
     }

@@ -6,10 +6,13 @@
 use std::io::{self, Read as _, Seek as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::namespace;
 use crate::runtime::RuntimeError;
@@ -33,6 +36,9 @@ const PLACES: [&str; 6] = [
     "/sbin",
     "/bin",
 ];
+
+/// How long any verb may take, on the busiest machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where the unified hierarchy is mounted on a host that has both kinds of cgroups.
 const HYBRID: &str = "/sys/fs/cgroup/unified";
@@ -136,7 +142,17 @@ impl OciRuntime {
                 command.stdout(Stdio::null()).stderr(Stdio::null());
             }
         }
-        let status = command.spawn()?.wait()?;
+        let begin = Instant::now();
+        let mut child = command.spawn()?;
+        let Some(status) = wait_at_most(&mut child, PATIENCE)? else {
+            child.kill()?;
+            child.wait()?;
+            return Err(Refusal(format!(
+                "{} does not come to an end",
+                self.path.display()
+            )));
+        };
+        tracing::debug!(verb = args[0], took = ?begin.elapsed(), "called the OCI runtime");
         if status.success() {
             return Ok(());
         }
@@ -194,6 +210,26 @@ pub(super) struct Running {
     pub log: Log,
     /// Read by the runtime some time after its start, through this process's descriptors.
     _description: Log,
+}
+
+/// Waits for a child; `None` when it has not ended in time.
+fn wait_at_most(child: &mut Child, time: Duration) -> io::Result<Option<ExitStatus>> {
+    let ended = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    let mut poll = [PollFd::new(&ended, PollFlags::IN)];
+    let end = Instant::now() + time;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let left = Timespec {
+            tv_sec: left.as_secs().cast_signed(),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        match rustix::event::poll(&mut poll, Some(&left)) {
+            Ok(0) => return Ok(None),
+            Ok(_) => return child.wait().map(Some),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 impl Kind {

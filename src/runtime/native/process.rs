@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -63,6 +64,12 @@ impl Process {
             tv_nsec: 0,
         };
         matches!(rustix::event::poll(&mut poll, Some(&now)), Ok(0))
+    }
+
+    /// Which program it runs, by device and inode; none when it is gone.
+    pub(super) fn program(&self) -> Option<(u64, u64)> {
+        let metadata = std::fs::metadata(format!("/proc/{}/exe", self.id.pid)).ok()?;
+        Some((metadata.dev(), metadata.ino()))
     }
 
     /// Sends a signal; not an error when it is gone.
