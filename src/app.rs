@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
+use webauthn_rs::Webauthn;
 
 use crate::auth::limiter::Limiter;
 use crate::auth::oidc;
@@ -64,6 +65,8 @@ pub struct Trust {
     pub sealer: Sealer,
     /// The provider that people may sign in with, if there is one.
     pub oidc: Option<oidc::Provider>,
+    /// What checks passkeys, where browsers offer them.
+    pub passkeys: Option<Webauthn>,
 }
 
 /// See [`App`].

@@ -31,6 +31,8 @@ pub enum Error {
     CodeNeeded,
     /// That code is wrong, or was used.
     WrongCode,
+    /// A passkey that signs nobody in here.
+    WrongPasskey,
     /// What is asked for wants the password again.
     Unproved,
     /// Who asks is known and may not; says why.
@@ -179,9 +181,11 @@ impl Error {
     #[must_use]
     pub const fn code(&self) -> Code {
         match self {
-            Self::Unauthorized | Self::WrongPassword | Self::CodeNeeded | Self::WrongCode => {
-                Code::Unauthorized
-            }
+            Self::Unauthorized
+            | Self::WrongPassword
+            | Self::CodeNeeded
+            | Self::WrongCode
+            | Self::WrongPasskey => Code::Unauthorized,
             Self::Forbidden(_) | Self::Unproved => Code::Forbidden,
             Self::CsrfRejected => Code::CsrfRejected,
             Self::Validation(_) => Code::ValidationFailed,
@@ -236,6 +240,7 @@ impl Error {
             Self::WrongPassword => "E-mail or password is wrong".into(),
             Self::CodeNeeded => "A one-time code is required".into(),
             Self::WrongCode => "The one-time code is wrong or was used".into(),
+            Self::WrongPasskey => "This passkey signs nobody in here".into(),
             Self::Unproved => {
                 "This asks for your password again: POST it to /api/v1/auth/confirm first".into()
             }

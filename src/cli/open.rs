@@ -17,6 +17,7 @@ use crate::auth::sealed::Sealer;
 use crate::config::Config;
 use crate::db::Db;
 use crate::domain::ctx::Ctx;
+use crate::domain::passkeys;
 use crate::runtime::Runtime;
 use crate::runtime::native::{NativeConfig, NativeRuntime, OciRuntimeChoice};
 
@@ -98,7 +99,11 @@ pub fn app(config: Config, serving: bool) -> Result<App, String> {
         Some(oidc) => Some(Provider::new(oidc, &config.public_url)?),
         None => None,
     };
-    let trust = Trust { sealer, oidc };
+    let trust = Trust {
+        sealer,
+        oidc,
+        passkeys: passkeys::relying_party(&config)?,
+    };
     Ok(App::new(config, db, runtime, node, trust))
 }
 

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use diesel::dsl::count_star;
 use diesel::prelude::*;
 
-use super::schema::{containers, oidc_identities, sessions, totp_factors};
+use super::schema::{containers, oidc_identities, passkeys, sessions, totp_factors};
 use super::{Conn, Result};
 use crate::domain::ids::UserId;
 use crate::domain::time::Time;
@@ -18,6 +18,7 @@ pub struct Facts {
     pub containers: i64,
     pub totp: bool,
     pub oidc: bool,
+    pub passkeys: i64,
 }
 
 /// The facts of those users; sessions that are past at `now`, or idle since `idle_since`, are none.
@@ -53,6 +54,14 @@ pub fn facts(
         .load(conn)?;
     for id in factors {
         facts.entry(id).or_default().totp = true;
+    }
+    let keys: Vec<(UserId, i64)> = passkeys::table
+        .filter(passkeys::user_id.eq_any(ids))
+        .group_by(passkeys::user_id)
+        .select((passkeys::user_id, count_star()))
+        .load(conn)?;
+    for (id, count) in keys {
+        facts.entry(id).or_default().passkeys = count;
     }
     let linked: Vec<UserId> = oidc_identities::table
         .filter(oidc_identities::user_id.eq_any(ids))

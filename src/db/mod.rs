@@ -13,6 +13,7 @@ pub mod idempotency;
 pub mod images;
 pub mod jobs;
 pub mod oidc;
+pub mod passkeys;
 pub mod password_resets;
 pub mod schema;
 pub mod second_factors;

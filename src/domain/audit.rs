@@ -38,6 +38,8 @@ text_enum! {
         TotpEnable = "auth.totp.enable",
         TotpDisable = "auth.totp.disable",
         TotpRecovery = "auth.totp.recovery",
+        PasskeyAdd = "auth.passkey.add",
+        PasskeyRemove = "auth.passkey.remove",
         OidcLink = "auth.oidc.link",
         OidcUnlink = "auth.oidc.unlink",
         SessionEnd = "session.end",

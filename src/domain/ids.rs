@@ -112,6 +112,8 @@ ids! {
     AuditId,
     /// An account elsewhere by which one here may sign in.
     IdentityId,
+    /// A passkey.
+    PasskeyId,
 }
 
 #[cfg(test)]

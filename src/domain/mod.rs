@@ -14,6 +14,7 @@ pub mod images;
 pub mod jobs;
 pub mod oidc;
 pub mod page;
+pub mod passkeys;
 pub mod password_resets;
 pub mod permissions;
 pub mod second_factor;

@@ -162,7 +162,7 @@ pub(crate) fn begin(
 }
 
 /// Failures of one address that cost nothing: several people may be behind it.
-const FREE_BY_ADDRESS: u32 = 20;
+pub(crate) const FREE_BY_ADDRESS: u32 = 20;
 /// Minutes between the password and the code.
 const TICKET_MINUTES: i64 = 5;
 

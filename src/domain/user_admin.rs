@@ -28,6 +28,7 @@ pub struct Account {
     pub has_totp: bool,
     /// Whether it can sign in with OpenID Connect.
     pub has_oidc: bool,
+    pub passkeys: i64,
     pub sessions: i64,
     pub containers: i64,
 }
@@ -39,6 +40,7 @@ impl Account {
             has_password: row.password_hash.is_some(),
             has_totp: facts.totp,
             has_oidc: facts.oidc,
+            passkeys: facts.passkeys,
             sessions: facts.sessions,
             containers: facts.containers,
             user: row.into(),
@@ -183,7 +185,7 @@ pub async fn create(ctx: &Ctx, new: NewAccount) -> Result<(Account, Option<Reset
     ctx.db()
         .write(move |conn| {
             sessions::require_proved(conn, &inner)?;
-            if let Some(id) = idempotency::replay::<UserId>(conn, &inner, "users")? {
+            if let Some(id) = idempotency::replay::<UserId>(conn, &inner)? {
                 let row = row_of(conn, id.as_str())?;
                 return Ok((account(conn, &inner, row)?, None));
             }
@@ -200,7 +202,7 @@ pub async fn create(ctx: &Ctx, new: NewAccount) -> Result<(Account, Option<Reset
                 .with("role", made.role.as_str())
                 .with("link", link.is_some());
             audit::record(conn, &inner, event)?;
-            idempotency::keep(conn, &inner, "users", &made.id)?;
+            idempotency::keep(conn, &inner, &made.id)?;
             let row = row_of(conn, made.id.as_str())?;
             Ok((account(conn, &inner, row)?, link))
         })

@@ -7,7 +7,9 @@ use actix_web::http::header;
 use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, guard, web};
 
-use super::api::{admin, auth, commands, containers, health, images, oidc, sessions, tokens, totp};
+use super::api::{
+    admin, auth, commands, containers, health, images, oidc, passkeys, sessions, tokens, totp,
+};
 use super::error::{response, unknown_route};
 use super::openapi::{self, Doc, Shape};
 use super::pages::containers::{act, detail, list, new};
@@ -380,6 +382,44 @@ pub const API: &[Endpoint] = &[
             .takes(Shape::of::<sessions::ConfirmBody>())
             .answers(Shape::of::<String>()),
     ),
+    Endpoint::api(Get, "/api/v1/auth/passkeys", Session, |r| {
+        r.to(passkeys::list)
+    })
+    .doc(Doc::new("One's own passkeys").answers(Shape::list::<passkeys::PasskeyView>())),
+    Endpoint::api(Post, "/api/v1/auth/passkeys/start", Session, |r| {
+        r.to(passkeys::start)
+    })
+    .action(Action::PasskeyAdd)
+    .doc(
+        Doc::new("Begins to make a passkey; what to ask the device is in the answer")
+            .answers(Shape::of::<passkeys::AskedView>()),
+    ),
+    Endpoint::api(Post, "/api/v1/auth/passkeys", Session, |r| {
+        r.to(passkeys::finish)
+    })
+    .action(Action::PasskeyAdd)
+    .doc(
+        Doc::new("Makes a passkey of the device's answer")
+            .takes(Shape::of::<passkeys::NewPasskeyBody>())
+            .answers(Shape::of::<passkeys::PasskeyView>()),
+    ),
+    Endpoint::api(Delete, "/api/v1/auth/passkeys/{id}", Session, |r| {
+        r.to(passkeys::remove)
+    })
+    .action(Action::PasskeyRemove)
+    .doc(Doc::new("Removes a passkey").answers(Shape::of::<String>())),
+    Endpoint::api(Post, "/api/v1/auth/passkeys/login/start", Anyone, |r| {
+        r.to(passkeys::start_login)
+    })
+    .doc(Doc::new("Begins to sign in with a passkey").answers(Shape::of::<passkeys::AskedView>())),
+    Endpoint::api(Post, "/api/v1/auth/passkeys/login", Anyone, |r| {
+        r.to(passkeys::login)
+    })
+    .doc(
+        Doc::new("Signs in with the device's answer and sets the session cookie")
+            .takes(Shape::of::<passkeys::PasskeyLoginBody>())
+            .answers(Shape::of::<auth::SessionAnswer>()),
+    ),
     Endpoint::api(Get, "/api/v1/auth/totp", Session, |r| r.to(totp::get)).doc(
         Doc::new("Whether signing in wants a one-time code")
             .answers(Shape::of::<totp::FactorView>()),
@@ -627,6 +667,10 @@ pub const PAGES: &[Endpoint] = &[
         r.to(ways::disable_totp)
     })
     .action(Action::TotpDisable),
+    Endpoint::page(Post, "/profile/passkeys/{id}/remove", Session, |r| {
+        r.to(ways::remove_passkey)
+    })
+    .action(Action::PasskeyRemove),
     Endpoint::page(Post, "/profile/oidc/link", Session, |r| r.to(ways::link))
         .action(Action::OidcLink),
     Endpoint::page(Post, "/profile/oidc/{id}/unlink", Session, |r| {

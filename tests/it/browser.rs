@@ -24,15 +24,16 @@ const FLAGS: &[&str] = &[
 ];
 
 /// A browser with its driver; both end with it.
-struct Browser {
-    driver: WebDriver,
+pub struct Browser {
+    pub driver: WebDriver,
+    port: u16,
     process: Child,
     url: String,
     _profile: tempfile::TempDir,
 }
 
 impl Browser {
-    async fn open(url: &str, scripts: bool) -> Self {
+    pub async fn open(url: &str, scripts: bool) -> Self {
         let _earlier = rustls::crypto::ring::default_provider().install_default();
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
@@ -69,20 +70,43 @@ impl Browser {
         };
         Self {
             driver,
+            port,
             process,
             url: url.to_owned(),
             _profile: profile,
         }
     }
 
-    async fn go(&self, path: &str) {
+    /// Gives it a device that makes and uses passkeys, and says yes to all.
+    pub async fn plug_in_authenticator(&self) {
+        let session = self.driver.handle.session_id();
+        let path = format!("session/{session}/webauthn/authenticator");
+        let answer = reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .expect("a client")
+            .post(format!("http://127.0.0.1:{}/{path}", self.port))
+            .json(&serde_json::json!({
+                "protocol": "ctap2",
+                "transport": "internal",
+                "hasResidentKey": true,
+                "hasUserVerification": true,
+                "isUserVerified": true,
+            }))
+            .send()
+            .await
+            .expect("the driver's answer");
+        assert_eq!(answer.status().as_u16(), 200);
+    }
+
+    pub async fn go(&self, path: &str) {
         self.driver
             .goto(format!("{}{path}", self.url))
             .await
             .expect("a page");
     }
 
-    async fn path(&self) -> String {
+    pub async fn path(&self) -> String {
         self.driver
             .current_url()
             .await
@@ -91,12 +115,12 @@ impl Browser {
             .to_owned()
     }
 
-    async fn source(&self) -> String {
+    pub async fn source(&self) -> String {
         self.driver.source().await.expect("a page")
     }
 
     /// The first element of that kind, as soon as there is one.
-    async fn find(&self, css: &str) -> WebElement {
+    pub async fn find(&self, css: &str) -> WebElement {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             if let Ok(element) = self.driver.find(By::Css(css)).await {
@@ -113,13 +137,13 @@ impl Browser {
         }
     }
 
-    async fn type_in(&self, css: &str, text: &str) {
+    pub async fn type_in(&self, css: &str, text: &str) {
         let field = self.find(css).await;
         field.clear().await.expect("an empty field");
         field.send_keys(text).await.expect("a field");
     }
 
-    async fn click(&self, css: &str) {
+    pub async fn click(&self, css: &str) {
         self.find(css)
             .await
             .click()
@@ -128,7 +152,7 @@ impl Browser {
     }
 
     /// Waits for it; a page that does not renew itself is loaded again.
-    async fn see(&self, css: &str, reload: bool) {
+    pub async fn see(&self, css: &str, reload: bool) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while self.driver.find(By::Css(css)).await.is_err() {
             if Instant::now() > deadline {
@@ -145,7 +169,7 @@ impl Browser {
         }
     }
 
-    async fn close(mut self) {
+    pub async fn close(mut self) {
         self.driver.clone().quit().await.expect("an end");
         self.process.kill().expect("it is ours");
         self.process.wait().expect("it is ours");

@@ -20,4 +20,5 @@ mod faults;
 mod images;
 mod isolation;
 mod oidc;
+mod passkeys;
 mod users;

@@ -13,7 +13,7 @@ use crate::domain::password_resets::ResetLink;
 use crate::domain::time::Time;
 use crate::domain::user_admin::{self, Account, Change, NewAccount, UserQuery};
 use crate::error::Result;
-use crate::web::extract::{Json, Query};
+use crate::web::extract::{Json, Query, QueryWhole};
 use crate::web::reply::{Data, Listed, Reply};
 
 /// A link by which a password is chosen, once.
@@ -50,6 +50,7 @@ pub struct AccountView {
     totp_enabled: bool,
     /// Whether it can sign in with OpenID Connect.
     oidc_linked: bool,
+    passkeys: i64,
     /// Sign-ins that have not ended.
     sessions: i64,
     containers: i64,
@@ -71,6 +72,7 @@ impl AccountView {
             has_password: account.has_password,
             totp_enabled: account.has_totp,
             oidc_linked: account.has_oidc,
+            passkeys: account.passkeys,
             sessions: account.sessions,
             containers: account.containers,
             reset: reset.map(LinkView::from),
@@ -84,7 +86,7 @@ pub struct AccountQuery {
     q: Option<String>,
     role: Option<String>,
     status: Option<String>,
-    limit: Option<i64>,
+    limit: Option<QueryWhole>,
     cursor: Option<String>,
 }
 

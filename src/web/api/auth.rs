@@ -52,6 +52,29 @@ pub struct SessionAnswer {
     oidc_enabled: bool,
 }
 
+impl SessionAnswer {
+    /// Of a sign-in just now.
+    pub(super) fn of(ctx: &Ctx, signed_in: SignedIn) -> Self {
+        let auth_method = signed_in.auth_method.as_str();
+        Self {
+            user: UserView {
+                user_id: signed_in.user.id.to_string(),
+                email: signed_in.user.email,
+                display_name: signed_in.user.display_name,
+                role: signed_in.user.role.as_str(),
+                auth_method,
+            },
+            session: OwnSessionView {
+                session_id: signed_in.session_id.to_string(),
+                csrf_token: signed_in.csrf_token,
+                expires_at: signed_in.expires_at.rfc3339(),
+                auth_method,
+            },
+            oidc_enabled: oidc::is_enabled(ctx.app()),
+        }
+    }
+}
+
 /// Who a credential belongs to.
 #[derive(Serialize, ToSchema)]
 pub struct MeView {
@@ -88,23 +111,7 @@ pub async fn login(ctx: Ctx, session: Session, body: Json<LoginBody>) -> Reply<S
         sessions::login(&ctx, email, password, totp.as_deref()).await?
     };
     begin(&session, &signed_in)?;
-    let auth_method = signed_in.auth_method.as_str();
-    Ok(Data(SessionAnswer {
-        user: UserView {
-            user_id: signed_in.user.id.to_string(),
-            email: signed_in.user.email,
-            display_name: signed_in.user.display_name,
-            role: signed_in.user.role.as_str(),
-            auth_method,
-        },
-        session: OwnSessionView {
-            session_id: signed_in.session_id.to_string(),
-            csrf_token: signed_in.csrf_token,
-            expires_at: signed_in.expires_at.rfc3339(),
-            auth_method,
-        },
-        oidc_enabled: oidc::is_enabled(ctx.app()),
-    }))
+    Ok(Data(SessionAnswer::of(&ctx, signed_in)))
 }
 
 /// # Errors

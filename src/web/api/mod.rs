@@ -10,6 +10,7 @@ pub mod containers;
 pub mod health;
 pub mod images;
 pub mod oidc;
+pub mod passkeys;
 pub mod sessions;
 pub mod tokens;
 pub mod totp;

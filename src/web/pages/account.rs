@@ -9,7 +9,7 @@ use super::say::When;
 use super::shell::{Frame, Place, Shell};
 use super::{html, refused, see_other};
 use crate::domain::second_factor::{self, Factor};
-use crate::domain::{oidc, sessions};
+use crate::domain::{oidc, passkeys, sessions};
 use crate::error::Result;
 use crate::web::extract::{self, Query};
 
@@ -49,6 +49,17 @@ pub struct ProfilePage {
     /// What the OpenID Connect provider is called, if there is one.
     pub provider: Option<String>,
     pub linked: Vec<LinkedView>,
+    /// None where browsers offer no passkeys.
+    pub passkeys: Option<Vec<PasskeyView>>,
+}
+
+/// A passkey, as the pages show it.
+#[derive(Debug, Clone)]
+pub struct PasskeyView {
+    pub id: String,
+    pub name: String,
+    pub created: When,
+    pub last_used: Option<When>,
 }
 
 /// An account elsewhere, as the pages show it.
@@ -68,12 +79,24 @@ pub struct LinkedView {
 /// As `second_factor::get` and `oidc::list`.
 pub async fn profile_page(frame: &Frame) -> Result<ProfilePage> {
     let linked = oidc::list(&frame.ctx).await?;
+    let passkeys = if passkeys::is_available(frame.ctx.app()) {
+        Some(passkeys::list(&frame.ctx).await?)
+    } else {
+        None
+    };
+    let view = |passkey: passkeys::Passkey| PasskeyView {
+        id: passkey.id.to_string(),
+        name: passkey.name,
+        created: frame.when(passkey.created_at),
+        last_used: passkey.last_used_at.map(|at| frame.when(at)),
+    };
     Ok(ProfilePage {
         shell: frame.shell(Place::Profile, "Profile")?,
         form: Form::new(),
         changed: String::new(),
         factor: second_factor::get(&frame.ctx).await?,
         ways: Form::new(),
+        passkeys: passkeys.map(|list| list.into_iter().map(view).collect()),
         provider: oidc::name(frame.ctx.app()).map(str::to_owned),
         linked: linked
             .into_iter()

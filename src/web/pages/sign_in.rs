@@ -8,7 +8,7 @@ use super::form::{Fields, Form};
 use super::shell::{Bare, Frame};
 use super::{html, refused, see_other};
 use crate::domain::users::{NewUser, Role};
-use crate::domain::{oidc, sessions, setup};
+use crate::domain::{oidc, passkeys, sessions, setup};
 use crate::error::{Error, Result};
 use crate::web::api::auth::begin;
 use crate::web::extract::{self, Query};
@@ -37,6 +37,8 @@ pub struct LoginPage {
     pub changed: bool,
     /// What the OpenID Connect provider is called, if there is one.
     pub provider: Option<String>,
+    /// Whether browsers can offer passkeys here.
+    pub passkeys: bool,
 }
 
 impl LoginPage {
@@ -114,6 +116,7 @@ fn login_form(frame: &Frame, token: &FormToken, form: Form, next: &str) -> Login
         csrf_token: token.value.clone(),
         next: next.to_owned(),
         changed: false,
+        passkeys: passkeys::is_available(frame.ctx.app()),
         provider: oidc::name(frame.ctx.app()).map(str::to_owned),
     }
 }

@@ -29,6 +29,7 @@ pub struct UserView {
     pub has_password: bool,
     pub has_totp: bool,
     pub has_oidc: bool,
+    pub has_passkey: bool,
     pub sessions: i64,
     pub containers: i64,
     /// Whether it is the one that looks.
@@ -49,6 +50,7 @@ impl UserView {
             has_password: account.has_password,
             has_totp: account.has_totp,
             has_oidc: account.has_oidc,
+            has_passkey: account.passkeys > 0,
             sessions: account.sessions,
             containers: account.containers,
         }
@@ -60,6 +62,7 @@ impl UserView {
         let ways = [
             (self.has_password, "password"),
             (self.has_totp, "one-time codes"),
+            (self.has_passkey, "passkey"),
             (self.has_oidc, "OpenID Connect"),
         ];
         let ways: Vec<&str> = ways.iter().filter(|w| w.0).map(|w| w.1).collect();

@@ -15,7 +15,7 @@ use super::shell::{Bare, Frame, Place, Shell};
 use super::sign_in::{provider_href, safe_next};
 use super::{html, refused, see_other};
 use crate::domain::second_factor::{self, Setup};
-use crate::domain::{oidc, sessions};
+use crate::domain::{oidc, passkeys, sessions};
 use crate::error::{Error, Result};
 use crate::web::api;
 use crate::web::extract::{self, Query};
@@ -151,6 +151,15 @@ pub async fn disable_totp(frame: Frame, fields: extract::Form<Fields>) -> Result
         Ok(()) => Ok(see_other("/profile?changed=totp")),
         Err(error) => back(&frame, error, &["password"]).await,
     }
+}
+
+/// `POST /profile/passkeys/{id}/remove`.
+///
+/// # Errors
+/// As `passkeys::remove`.
+pub async fn remove_passkey(frame: Frame, id: web::Path<String>) -> Result<HttpResponse> {
+    passkeys::remove(&frame.ctx, &id).await?;
+    Ok(see_other("/profile?changed=unpasskey"))
 }
 
 /// `POST /profile/oidc/link`.
