@@ -97,6 +97,12 @@ pub fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
             "The request body is empty; JSON is expected".into(),
         ));
     }
+    // Every body is an object; serde would fill a struct from an array too, by position.
+    if text.trim_start().starts_with('[') {
+        return Err(Error::BadRequest(
+            "The request body is invalid: a JSON object is expected".into(),
+        ));
+    }
     let mut parser = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut parser).map_err(|error| {
         let path = error.path().to_string();
