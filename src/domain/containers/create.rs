@@ -174,7 +174,8 @@ fn resolve_image(conn: &mut Conn, asked: Option<&str>) -> Result<String> {
         return Err(unknown());
     }
     let image = db::images::get(conn, &name)?.ok_or_else(unknown)?;
-    if image.status == ImageStatus::Failed {
+    // Without a size none was ever whole; with one, the last whole one serves on.
+    if image.status == ImageStatus::Failed && image.size_bytes == 0 {
         return Err(Error::Conflict(format!(
             "Image {name} could not be made: {}",
             image.error.unwrap_or_default()
@@ -200,7 +201,7 @@ pub async fn create(ctx: &Ctx, new: NewContainer) -> Result<Container> {
     let made = ctx
         .db()
         .write(move |conn| {
-            if let Some(first) = idempotency::replay::<Container>(conn, &inner, "containers")? {
+            if let Some(first) = idempotency::replay::<Container>(conn, &inner)? {
                 return Ok(first);
             }
             let image = resolve_image(conn, checked.image.as_deref())?;
@@ -250,7 +251,7 @@ pub async fn create(ctx: &Ctx, new: NewContainer) -> Result<Container> {
                 &inner,
                 (row, caller.display_name.clone(), caller.email.clone()),
             );
-            idempotency::keep(conn, &inner, "containers", &made)?;
+            idempotency::keep(conn, &inner, &made)?;
             Ok(made)
         })
         .await?;

@@ -239,8 +239,12 @@ fn refusal(error: &str) -> RuntimeError {
         RuntimeError::CannotRun("the container has reached its limit of processes".into())
     } else if lower.contains("not running") || lower.contains("does not exist") {
         RuntimeError::NotRunning
+    } else if lower.contains("setresuid") || lower.contains("setresgid") || lower.contains("user") {
+        RuntimeError::CannotRun("there is no such user".into())
     } else {
-        failed(RUN, error)
+        // Its words are for the log; that it did not begin is for whoever asked.
+        tracing::warn!(error, "the OCI runtime could not start a program");
+        RuntimeError::CannotRun("the program could not be started".into())
     }
 }
 

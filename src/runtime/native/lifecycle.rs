@@ -28,6 +28,8 @@ const KILL: Duration = Duration::from_secs(10);
 
 /// How long the init may take to become the image's program, on the busiest machine.
 const BECOME: Duration = Duration::from_secs(10);
+/// How long an init may take until it listens to its stop signal.
+const LISTENS: Duration = Duration::from_secs(2);
 
 const CREATE: &str = "could not make the container";
 const START: &str = "could not start the container";
@@ -339,6 +341,11 @@ impl Engine {
         let Some(live) = live else { return Ok(()) };
         if !grace.is_zero() {
             let signal = lock(&entry.record).init.stop_signal;
+            // One that has only just begun may not listen yet, and would never hear it.
+            let until = Instant::now() + LISTENS.min(grace);
+            while live.process.alive() && !live.process.catches(signal) && Instant::now() < until {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
             self.ask_to_end(&entry, &live.process, signal)
                 .or_fail(STOP)?;
             live.process.ended_within(grace).await.or_fail(STOP)?;

@@ -133,7 +133,7 @@ impl OciRuntime {
     pub(super) fn call_here(&self, args: &[&str], output: Option<OwnedFd>) -> Result<(), Refusal> {
         let mut log = Log::new()?;
         let mut command = self.command(&log);
-        command.args(args).stdin(Stdio::null());
+        command.args(args).stdin(nothing_to_read()?);
         match output {
             Some(output) => {
                 command.stdout(output.try_clone()?).stderr(output);
@@ -189,7 +189,10 @@ impl OciRuntime {
             .arg("--process")
             .arg(&description.path)
             .arg(id);
-        command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+        command
+            .stdin(nothing_to_read()?)
+            .stdout(stdout)
+            .stderr(stderr);
         let mounts = self.mounts.as_ref().map(|fd| fd.as_fd());
         let handle = tokio::runtime::Handle::current();
         let child = namespace::within(mounts, || {
@@ -240,6 +243,13 @@ impl Kind {
             _ => Self::Other,
         }
     }
+}
+
+/// Standard input for what runs inside: a pipe at its end. Not the host's `/dev/null`: a runtime gives
+/// its container's root whatever the standard streams are, and that device is everybody's.
+fn nothing_to_read() -> io::Result<OwnedFd> {
+    let (reader, _writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    Ok(reader)
 }
 
 fn locate(name: &Path) -> Option<PathBuf> {

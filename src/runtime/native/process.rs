@@ -72,6 +72,17 @@ impl Process {
         Some((metadata.dev(), metadata.ino()))
     }
 
+    /// Whether it has a handler for that signal: a first process of a pid namespace never sees one
+    /// that it has none for. Unknown is yes.
+    pub(super) fn catches(&self, signal: i32) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id.pid));
+        let caught = status.ok().and_then(|text| {
+            let mask = text.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+            u64::from_str_radix(mask.trim(), 16).ok()
+        });
+        caught.is_none_or(|mask| mask & (1 << (signal - 1).clamp(0, 63)) != 0)
+    }
+
     /// Sends a signal; not an error when it is gone.
     pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
         match pidfd_send_signal(self.fd.as_fd(), signal) {
