@@ -188,7 +188,7 @@ async fn set_up(server: &Server, browser: &Browser) {
     assert_eq!(browser.path().await, "/setup");
     let log = server.log();
     let code = log
-        .split("give this code: ")
+        .split("setup code: ")
         .nth(1)
         .and_then(|rest| rest.lines().next());
     let code = code.expect("the code is in the log").trim();
