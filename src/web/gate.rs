@@ -100,11 +100,17 @@ async fn admit(
     endpoint: &'static Endpoint,
     request: &mut ServiceRequest,
 ) -> std::result::Result<Ctx, Refusal> {
-    let actor = match resolver::resolve(app, request).await {
-        Ok(actor) => actor,
-        // Whoever wants to sign in may still hold the cookie of a session that is over.
-        Err(Error::Unauthorized) if endpoint.access == Access::Anyone => Actor::Anonymous,
-        Err(error) => return Err(error.into()),
+    // What needs nobody must not fail because somebody cannot be found.
+    let open = endpoint.access == Access::Anyone;
+    let actor = if open && endpoint.surface != Surface::Page {
+        Actor::Anonymous
+    } else {
+        match resolver::resolve(app, request).await {
+            Ok(actor) => actor,
+            // Whoever wants to sign in may still hold the cookie of a session that is over.
+            Err(Error::Unauthorized) if open => Actor::Anonymous,
+            Err(error) => return Err(error.into()),
+        }
     };
     let mut origin = Origin {
         request_id: request
