@@ -577,6 +577,33 @@ pub const PAGES: &[Endpoint] = &[
     .action(Action::PasswordChange),
     Endpoint::page(Get, "/activity", Session, |r| r.to(activity::show)),
     Endpoint::page(Get, "/styleguide", Session, |r| r.to(styleguide::show)),
+    Endpoint::page(Get, "/apps", Session, |r| r.to(pages::apps::show)),
+    Endpoint::page(Post, "/apps", Session, |r| r.to(pages::apps::create)).action(Action::AppCreate),
+    Endpoint::page(Get, "/apps/{id}", Session, |r| r.to(pages::apps::edit)),
+    Endpoint::page(Post, "/apps/{id}", Session, |r| r.to(pages::apps::save))
+        .action(Action::AppUpdate),
+    Endpoint::page(Post, "/apps/{id}/secret", Session, |r| {
+        r.to(pages::apps::rotate_secret)
+    })
+    .action(Action::AppSecret),
+    Endpoint::page(Post, "/apps/{id}/delete", Session, |r| {
+        r.to(pages::apps::delete)
+    })
+    .action(Action::AppDelete),
+    Endpoint::page(Get, "/authorizations", Session, |r| {
+        r.to(pages::authorizations::show)
+    }),
+    Endpoint::page(Post, "/authorizations/{app_id}/revoke", Session, |r| {
+        r.to(pages::authorizations::revoke)
+    })
+    .action(Action::OauthRevoke),
+    Endpoint::page(Get, "/oauth/consent", Session, |r| {
+        r.to(pages::consent::ask)
+    }),
+    Endpoint::page(Post, "/oauth/consent", Session, |r| {
+        r.to(pages::consent::decide)
+    })
+    .action(Action::OauthAuthorize),
 ];
 
 /// All routes.

@@ -205,10 +205,7 @@ pub enum Asked {
     /// The user is to be asked.
     Open(Box<Checked>),
     /// The user has allowed it before: where to send the browser.
-    Answered {
-        redirect_url: String,
-        app_name: String,
-    },
+    Answered { redirect_url: String },
 }
 
 /// Puts the question, unless the signed-in user has answered it before.
@@ -231,7 +228,6 @@ pub async fn ask(ctx: &Ctx, question: Question) -> Result<Asked> {
         return Ok(Asked::Open(Box::new(checked)));
     }
     Ok(Asked::Answered {
-        app_name: checked.app.name,
         redirect_url: decide(ctx, again, true).await?,
     })
 }

@@ -33,6 +33,8 @@ pub enum Place {
     Profile,
     Sessions,
     Styleguide,
+    Apps,
+    Authorizations,
 }
 
 /// Light or dark, by the system's preference unless someone chose. The choice is a cookie, so that
