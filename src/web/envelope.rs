@@ -69,7 +69,7 @@ pub async fn wrap(
                     Ok(answer)
                 }
                 Err(error) => {
-                    let ours = error.as_error::<Error>().map(Clone::clone);
+                    let ours = error.as_error::<Error>().cloned();
                     let ours = ours.unwrap_or_else(|| {
                         let status = error.as_response_error().status_code().as_u16();
                         if status >= 500 {

@@ -206,22 +206,17 @@ fn control_groups() -> Finding {
     const NEEDED: [&str; 3] = ["cpu", "memory", "pids"];
     let root = Path::new("/sys/fs/cgroup");
     let unified = text("/sys/fs/cgroup/cgroup.controllers");
-    let (kind, has): (&str, Box<dyn Fn(&str) -> bool>) = if unified.is_empty() {
-        let hybrid = root.join("unified/cgroup.procs").exists();
-        let kind = if hybrid {
-            "version 1 beside version 2"
-        } else {
-            "version 1"
-        };
-        (
-            kind,
-            Box::new(|name| root.join(name).join("cgroup.procs").exists()),
-        )
-    } else {
-        (
-            "version 2",
-            Box::new(|name| unified.split_whitespace().any(|it| it == name)),
-        )
+    let kind = match (
+        unified.is_empty(),
+        root.join("unified/cgroup.procs").exists(),
+    ) {
+        (false, _) => "version 2",
+        (true, true) => "version 1 beside version 2",
+        (true, false) => "version 1",
+    };
+    let has = |name: &str| {
+        root.join(name).join("cgroup.procs").exists()
+            || unified.split_whitespace().any(|it| it == name)
     };
     let missing: Vec<&str> = NEEDED.into_iter().filter(|name| !has(name)).collect();
     if missing.is_empty() {

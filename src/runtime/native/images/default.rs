@@ -182,9 +182,10 @@ async fn bootstrap(
         return Err(missing());
     }
     // In namespaces of its own: when it is killed, all that it started dies with it, and nothing
-    // that it mounted stays.
-    let mut command = Command::new("unshare");
+    // that it mounted stays. And killed it is when this process dies.
+    let mut command = Command::new("setpriv");
     command
+        .args(["--pdeathsig", "KILL", "--", "unshare"])
         .args([
             "--mount",
             "--pid",
@@ -218,7 +219,7 @@ async fn bootstrap(
         .kill_on_drop(true);
     let mut child = command.spawn()?;
     let mut phase = Phase::default();
-    let mut last = Vec::new();
+    let mut tail = Vec::new();
     let lines = Lines::of(child.stdout.take(), child.stderr.take());
     let read = async {
         let Some((mut out, mut err)) = lines else {
@@ -234,14 +235,14 @@ async fn bootstrap(
             if let Some((step, percent)) = phase.advance(&line) {
                 progress(&step, percent);
             }
-            if last.len() == KEPT_LINES {
-                last.remove(0);
+            if tail.len() == KEPT_LINES {
+                tail.remove(0);
             }
-            last.push(line);
+            tail.push(line);
         }
         // One of the two ended; what is left of the other.
         while let Some(line) = err.next_line().await? {
-            last.push(line);
+            tail.push(line);
         }
         while out.next_line().await?.is_some() {}
         io::Result::Ok(())
@@ -253,8 +254,8 @@ async fn bootstrap(
     if status.success() {
         return Ok(());
     }
-    tracing::error!(%status, output = last.join("\n"), "mmdebstrap failed");
-    Err(explain(&last))
+    tracing::error!(%status, output = tail.join("\n"), "mmdebstrap failed");
+    Err(explain(&tail))
 }
 
 /// Whether a program is in the search path.

@@ -17,6 +17,8 @@ mod name;
 mod oci;
 mod problem;
 mod size;
+#[cfg(test)]
+mod tests;
 mod unpack;
 
 use std::fs::File;
@@ -148,38 +150,55 @@ impl ImageStore {
             Build::begin(&store.directory)
         })
         .await?;
-        let work = build.directory.clone();
-        unpack::room(&work, 0)?;
-        let mut env = Vec::new();
+        let filled = Self::fill(&build.directory, source, progress).await;
+        progress("checking", 96);
+        let store = self.clone();
+        let name = name.clone();
+        blocking(move || {
+            let made = filled.and_then(|env| store.install(&name, &build.directory, env));
+            // Before it is answered, whatever the answer: a command that ends now leaves nothing.
+            build.remove();
+            made
+        })
+        .await
+    }
+
+    /// Makes `work/rootfs` from a source; the environment its maker wants.
+    async fn fill(
+        work: &Path,
+        source: &ImageSource,
+        progress: &ImageProgress,
+    ) -> Result<Vec<(String, String)>, Problem> {
+        unpack::room(work, 0)?;
         match source {
-            ImageSource::Default => default::build(&work, progress).await?,
+            ImageSource::Default => {
+                default::build(work, progress).await?;
+                Ok(Vec::new())
+            }
             ImageSource::Oci(reference) => {
-                let pulled = oci::pull(reference, &work, progress).await?;
-                env = pulled.env;
-                unpack_all(&work, pulled.layers, 60, progress).await?;
+                let pulled = oci::pull(reference, work, progress).await?;
+                unpack_all(work, pulled.layers, 60, progress).await?;
+                Ok(pulled.env)
             }
             ImageSource::Tarball(path) => {
                 let archive = Archive {
                     file: path.clone(),
                     whiteouts: false,
                 };
-                unpack_all(&work, vec![archive], 1, progress).await?;
+                unpack_all(work, vec![archive], 1, progress).await?;
+                Ok(Vec::new())
             }
         }
-        progress("checking", 96);
-        let store = self.clone();
-        let name = name.clone();
-        blocking(move || store.install(&name, build, env)).await
     }
 
     /// Takes a finished build's tree as the new generation.
     fn install(
         &self,
         name: &ImageName,
-        build: Build,
+        work: &Path,
         env: Vec<(String, String)>,
     ) -> Result<PreparedImage, Problem> {
-        let rootfs = build.directory.join("rootfs");
+        let rootfs = work.join("rootfs");
         if !init::has_shell(&rootfs) {
             return Err(Problem::Broken(
                 "it has no /bin/sh, without which nothing can be started in a box".into(),
@@ -355,8 +374,21 @@ impl Build {
     }
 }
 
+impl Build {
+    /// Removes it now.
+    fn remove(self) {
+        // What stays is tried again when it is dropped, and by the next sweep.
+        if let Err(cause) = std::fs::remove_dir_all(&self.directory) {
+            tracing::warn!(%cause, directory = %self.directory.display(), "not removed at once");
+        }
+    }
+}
+
 impl Drop for Build {
     fn drop(&mut self) {
+        if !self.directory.exists() {
+            return;
+        }
         // It may be 10,000 files, and this may be a thread that must not wait.
         let directory = self.directory.clone();
         let spawned = std::thread::Builder::new()
@@ -412,14 +444,12 @@ async fn unpack_all(
     let mut running = std::pin::pin!(blocking(move || unpack::unpack(&root, &archives, &watch)));
     let width = u64::from(95 - from);
     loop {
-        match tokio::time::timeout(TELL_EVERY, &mut running).await {
-            Ok(ended) => return ended,
-            Err(_) => {
-                let read = abandon.0.read.load(Ordering::Relaxed);
-                let done = width * read.min(total) / total.max(1);
-                progress("unpacking", from + u8::try_from(done).unwrap_or_default());
-            }
+        if let Ok(ended) = tokio::time::timeout(TELL_EVERY, &mut running).await {
+            return ended;
         }
+        let read = abandon.0.read.load(Ordering::Relaxed);
+        let done = width * read.min(total) / total.max(1);
+        progress("unpacking", from + u8::try_from(done).unwrap_or_default());
     }
 }
 

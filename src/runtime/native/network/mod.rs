@@ -16,11 +16,13 @@
 //! Everything that belongs to an installation carries its four letters in its name: links
 //! `hz1a2b-<slot>`, table `hzel_1a2b`.
 
-pub mod netlink;
-pub mod resolver;
-pub mod rules;
-pub mod subnet;
-pub mod sysctl;
+pub(super) mod netlink;
+pub(super) mod resolver;
+mod rules;
+pub(super) mod subnet;
+pub(super) mod sysctl;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::io::{self, Write as _};
@@ -90,8 +92,8 @@ impl Network {
     }
 
     /// The block of addresses.
-    #[must_use]
-    pub fn subnet(&self) -> Subnet {
+    #[cfg(test)]
+    fn subnet(&self) -> Subnet {
         self.0.subnet
     }
 
@@ -239,8 +241,7 @@ impl Network {
     }
 
     /// The name of our nftables table.
-    #[must_use]
-    pub fn table(&self) -> String {
+    fn table(&self) -> String {
         format!("hzel_{}", self.0.instance)
     }
 }
@@ -415,8 +416,7 @@ fn remembered(file: &Path) -> Result<Option<Subnet>, RuntimeError> {
 }
 
 /// The block an installation has chosen, if it has one that can be read.
-#[must_use]
-pub fn remembered_in(data_dir: &Path) -> Option<Subnet> {
+pub(super) fn remembered_in(data_dir: &Path) -> Option<Subnet> {
     remembered(&file_in(data_dir)).ok().flatten()
 }
 

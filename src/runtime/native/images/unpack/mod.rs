@@ -5,14 +5,17 @@
 //! keeps only the capabilities to write files for others: it cannot make a device. Device nodes
 //! in the archive are skipped; a container's `/dev` is made when it starts.
 
+mod stream;
+#[cfg(test)]
+mod tests;
+mod whiteout;
+
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, fchown, lchown};
 use std::path::{Component, Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -20,6 +23,8 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrF
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 use tar::EntryType;
 
+use self::stream::open;
+use self::whiteout::whiteout;
 use super::problem::Problem;
 
 /// What an image may unpack to: bytes and entries. Far above any real one; an archive that
@@ -100,111 +105,6 @@ fn enter(root: &Path) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Opens an archive, decompressing by what its first bytes say it is.
-fn open(path: &Path, watch: &Arc<Watch>) -> Result<Box<dyn Read>, Problem> {
-    let mut file = File::open(path).map_err(|cause| match cause.kind() {
-        io::ErrorKind::NotFound => Problem::Broken(format!("there is no {}", path.display())),
-        _ => Problem::Broken(format!("{} cannot be read: {cause}", path.display())),
-    })?;
-    let mut magic = Vec::with_capacity(6);
-    (&mut file).take(6).read_to_end(&mut magic)?;
-    file.rewind()?;
-    if magic == [0xfd, b'7', b'z', b'X', b'Z', 0] {
-        return Xz::open(file, watch).map(|xz| Box::new(xz) as Box<dyn Read>);
-    }
-    let counted = Counted {
-        file,
-        watch: Arc::clone(watch),
-    };
-    Ok(match magic.as_slice() {
-        [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(counted)),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::new(counted)?),
-        [b'B', b'Z', b'h', ..] => {
-            return Err(Problem::Broken(
-                "bzip2 is not understood; compress it with gzip, zstd or xz".into(),
-            ));
-        }
-        _ => Box::new(counted),
-    })
-}
-
-/// A file that tells how far it is read.
-struct Counted {
-    file: File,
-    watch: Arc<Watch>,
-}
-
-impl Read for Counted {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read(buffer)?;
-        self.watch.read.fetch_add(count as u64, Ordering::Relaxed);
-        Ok(count)
-    }
-}
-
-/// An archive decompressed by the machine's `xz`, which every Debian and Ubuntu has.
-struct Xz {
-    child: Child,
-    output: std::process::ChildStdout,
-    /// Its position is the child's too: both have the same open file.
-    input: File,
-    watch: Arc<Watch>,
-}
-
-impl Xz {
-    fn open(file: File, watch: &Arc<Watch>) -> Result<Self, Problem> {
-        let mut child = Command::new("xz")
-            .args(["--decompress", "--stdout", "--quiet"])
-            .stdin(file.try_clone()?)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|cause| match cause.kind() {
-                io::ErrorKind::NotFound => {
-                    Problem::Missing("xz is missing; install it: apt-get install xz-utils".into())
-                }
-                _ => cause.into(),
-            })?;
-        let output = child
-            .stdout
-            .take()
-            .ok_or_else(|| io::Error::other("no pipe"))?;
-        Ok(Self {
-            child,
-            output,
-            input: file,
-            watch: Arc::clone(watch),
-        })
-    }
-}
-
-impl Read for Xz {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.output.read(buffer)?;
-        self.watch
-            .read
-            .store(self.input.stream_position()?, Ordering::Relaxed);
-        if count == 0 && !self.child.wait()?.success() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "xz finds it damaged",
-            ));
-        }
-        Ok(count)
-    }
-}
-
-impl Drop for Xz {
-    fn drop(&mut self) {
-        // Both fail only when it has ended already.
-        if self.child.kill().is_ok()
-            && let Err(cause) = self.child.wait()
-        {
-            tracing::warn!(%cause, "xz was not waited for");
-        }
-    }
-}
-
 /// What may still be written.
 #[derive(Default)]
 struct Budget {
@@ -239,12 +139,12 @@ pub fn room(path: &Path, wanted: u64) -> Result<(), Problem> {
     if free >= wanted.saturating_add(RESERVE) {
         return Ok(());
     }
-    let mib = |bytes: u64| bytes >> 20;
     Err(Problem::NoSpace(format!(
-        "the image needs {} MiB more, {} MiB are free, and {} MiB are kept in reserve",
-        mib(wanted),
-        mib(free),
-        mib(RESERVE)
+        "an image that takes {} MiB more does not fit: {} MiB are free, and {} MiB are kept in \
+         reserve",
+        wanted.div_ceil(1 << 20),
+        free >> 20,
+        RESERVE >> 20
     )))
 }
 
@@ -319,63 +219,6 @@ fn inside(name: &OsStr) -> Result<PathBuf, Problem> {
     Ok(path)
 }
 
-/// What a whiteout file removes.
-#[derive(Debug, PartialEq, Eq)]
-enum Whiteout {
-    /// One file or directory.
-    One(PathBuf),
-    /// All that a directory has.
-    Contents(PathBuf),
-    /// Nothing: bookkeeping of the file system the layer was made on.
-    Nothing,
-}
-
-/// Whether a path in a layer is a whiteout, and of what.
-fn whiteout(path: &Path) -> Option<Whiteout> {
-    let name = path.file_name()?.as_bytes().strip_prefix(b".wh.")?;
-    let directory = path.parent()?;
-    Some(match name {
-        b".wh..opq" => Whiteout::Contents(directory.to_owned()),
-        // Never a way up: a name is one component, but these two are not names of files.
-        b"" | b"." | b".." => Whiteout::Nothing,
-        other if other.starts_with(b".wh.") => Whiteout::Nothing,
-        other => Whiteout::One(directory.join(OsStr::from_bytes(other))),
-    })
-}
-
-impl Whiteout {
-    fn apply(&self, own: &HashSet<PathBuf>) -> Result<(), Problem> {
-        match self {
-            Self::Nothing => Ok(()),
-            Self::One(path) => remove_others(path, own),
-            Self::Contents(directory) => {
-                let entries = match std::fs::read_dir(directory) {
-                    Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
-                    Err(cause) if cause.kind() == io::ErrorKind::NotADirectory => return Ok(()),
-                    other => other?,
-                };
-                for entry in entries {
-                    remove_others(&directory.join(entry?.file_name()), own)?;
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
-/// Removes a path but for what is in `own`, which also has the directories above all it has.
-fn remove_others(path: &Path, own: &HashSet<PathBuf>) -> Result<(), Problem> {
-    if !own.contains(path) {
-        return remove(path);
-    }
-    if std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
-        for entry in std::fs::read_dir(path)? {
-            remove_others(&path.join(entry?.file_name()), own)?;
-        }
-    }
-    Ok(())
-}
-
 /// Removes whatever is there, without following a link.
 fn remove(path: &Path) -> Result<(), Problem> {
     let found = match std::fs::symlink_metadata(path) {
@@ -390,9 +233,9 @@ fn remove(path: &Path) -> Result<(), Problem> {
         other => other?,
     };
     if found.is_dir() {
-        std::fs::remove_dir_all(path)?
+        std::fs::remove_dir_all(path)?;
     } else {
-        std::fs::remove_file(path)?
+        std::fs::remove_file(path)?;
     }
     Ok(())
 }

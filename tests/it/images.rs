@@ -1,0 +1,148 @@
+//! Images: the default one from nothing, and what broken sources do.
+
+use serde_json::json;
+
+use crate::containers::{CONTAINERS, output, running, wait_for};
+use crate::harness::{Kind, Options, Server, default_image, eventually, with_server};
+
+on_both_by_hand!(broken_default, default_from_nothing);
+on_both!(more);
+
+async fn image(server: &Server, name: &str) -> serde_json::Value {
+    let list = server.admin().get("/api/v1/images").await;
+    let rows = list.data().as_array().expect("a list").clone();
+    rows.into_iter()
+        .find(|row| row["name"] == name)
+        .unwrap_or_default()
+}
+
+/// As on a fresh machine: the first container waits for the image that is being made.
+async fn default_from_nothing(kind: Kind) {
+    let options = Options {
+        image: false,
+        ..Options::default()
+    };
+    with_server(kind, options, async |server| {
+        let name = default_image();
+        let row = image(server, &name).await;
+        assert_eq!(row["status"], "preparing", "{row}");
+        assert_eq!(row["is_default"], true);
+        let made = server
+            .admin()
+            .post(CONTAINERS, json!({ "hostname": "early" }))
+            .await;
+        let row = eventually("the image", 300, async || {
+            let row = image(server, &name).await;
+            assert_ne!(row["status"], "failed", "{row}");
+            (row["status"] == "ready").then_some(row)
+        })
+        .await;
+        assert!(
+            row["size_bytes"].as_i64().is_some_and(|n| n > 50_000_000),
+            "{row}"
+        );
+        wait_for(server, &made.str("id"), "running").await;
+        assert_eq!(output(server, &made.str("id"), "hostname").await, "early");
+    })
+    .await;
+}
+
+async fn broken_default(kind: Kind) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("broken.tar");
+    std::fs::write(&path, b"this is no archive").expect("a file");
+    let options = Options {
+        image: false,
+        ..Options::with("HZEL_IMAGE", path.to_string_lossy())
+    };
+    with_server(kind, options, async |server| {
+        let row = eventually("the failure", 60, async || {
+            let row = image(server, "broken").await;
+            (row["status"] == "failed").then_some(row)
+        })
+        .await;
+        assert!(
+            row["error"].as_str().is_some_and(|text| text.len() > 5),
+            "{row}"
+        );
+        let reply = server
+            .admin()
+            .post(CONTAINERS, json!({ "hostname": "x" }))
+            .await;
+        reply.is(409, "CONFLICT");
+        assert!(reply.message().contains("broken"), "{reply:?}");
+        let told = server
+            .cli(&["image", "add", "other", "/no/such/file.tar"], "")
+            .failed();
+        assert!(told.contains("other"), "{told}");
+    })
+    .await;
+}
+
+async fn more(server: &mut Server) {
+    let admin = server.admin();
+    let name = default_image();
+    running(server, "user").await;
+    admin
+        .delete(&format!("/api/v1/images/{name}"))
+        .await
+        .is(409, "CONFLICT");
+    for (body, code) in [
+        (json!({ "name": "x" }), "BAD_REQUEST"),
+        (
+            json!({ "name": "A b", "source": "default" }),
+            "VALIDATION_FAILED",
+        ),
+        (
+            json!({ "name": "x", "source": "two words" }),
+            "VALIDATION_FAILED",
+        ),
+        (
+            json!({ "name": "../x", "source": "default" }),
+            "VALIDATION_FAILED",
+        ),
+    ] {
+        admin.post("/api/v1/images", body).await.is(400, code);
+    }
+    let tar = server.scratch().join("tiny.tar");
+    let root = server.scratch().join("tiny");
+    std::fs::create_dir_all(root.join("bin")).expect("a directory");
+    std::fs::write(root.join("bin/sh"), "").expect("a file");
+    let mut command = std::process::Command::new("tar");
+    command.arg("-C").arg(&root).arg("-cf").arg(&tar).arg(".");
+    crate::harness::process::run(command, "").ok();
+    let text = tar.to_string_lossy().into_owned();
+    server.cli(&["image", "add", "tiny", &text], "").ok();
+    assert!(server.cli(&["image", "list"], "").ok().contains("tiny"));
+    // It has a shell that is none: the box says why it cannot be.
+    let made = admin
+        .post(CONTAINERS, json!({ "hostname": "tiny", "image": "tiny" }))
+        .await;
+    let state = eventually("an end of its making", 60, async || {
+        let row = admin
+            .get(&format!("{CONTAINERS}/{}", made.str("id")))
+            .await
+            .data()
+            .clone();
+        (row["state"] != "provisioning").then_some(row)
+    })
+    .await;
+    if state["state"] == "failed" {
+        assert!(
+            state["state_reason"]
+                .as_str()
+                .is_some_and(|text| text.len() > 5),
+            "{state}"
+        );
+    }
+    admin
+        .delete(&format!("{CONTAINERS}/{}", made.str("id")))
+        .await
+        .data();
+    server.cli(&["image", "remove", "tiny"], "").ok();
+    assert!(!server.cli(&["image", "list"], "").ok().contains("tiny"));
+    admin
+        .post(CONTAINERS, json!({ "hostname": "x", "image": "tiny" }))
+        .await
+        .is(400, "VALIDATION_FAILED");
+}
