@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hasher as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -39,7 +40,7 @@ fn main() {
         files.insert((*name).to_owned(), path);
     }
 
-    fs::write(out.join("assets.rs"), table(&files)).expect("OUT_DIR is writable");
+    fs::write(out.join("assets.rs"), table(&files, &out)).expect("OUT_DIR is writable");
 }
 
 /// Every file under `dir`, by its path relative to `static/`.
@@ -63,7 +64,7 @@ fn collect(dir: &Path, prefix: &str, files: &mut BTreeMap<String, PathBuf>) {
 }
 
 /// Rust source: a constant for each address, and the table that answers them.
-fn table(files: &BTreeMap<String, PathBuf>) -> String {
+fn table(files: &BTreeMap<String, PathBuf>, out: &Path) -> String {
     let mut urls = String::new();
     let mut rows = String::new();
     for (name, path) in files {
@@ -84,13 +85,16 @@ fn table(files: &BTreeMap<String, PathBuf>) -> String {
             "    /// Where `{name}` is served.\n    pub const {constant}: &str = {url:?};"
         )
         .expect("writing to a String");
+        let packed = out.join(format!("{constant}.gz"));
+        fs::write(&packed, gzip(&content)).expect("OUT_DIR is writable");
         writeln!(
             rows,
             "    Asset {{ url: url::{constant}, content_type: {:?}, etag: {:?}, bytes: \
-             include_bytes!({:?}) }},",
+             include_bytes!({:?}), gzip: include_bytes!({:?}) }},",
             content_type(extension),
             format!("\"{hash}\""),
-            path
+            path.display().to_string(),
+            packed.display().to_string()
         )
         .expect("writing to a String");
     }
@@ -98,6 +102,13 @@ fn table(files: &BTreeMap<String, PathBuf>) -> String {
         "/// The address of each embedded file.\npub mod url {{\n{urls}}}\n\nstatic ASSETS: \
          &[Asset] = &[\n{rows}];\n"
     )
+}
+
+/// As small as it gets: it is done once, here.
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    packer.write_all(content).expect("writing to a Vec");
+    packer.finish().expect("writing to a Vec")
 }
 
 fn content_type(extension: &str) -> &'static str {

@@ -19,7 +19,12 @@ use crate::error::{Error, Result};
 /// # Errors
 /// [`Error::Unauthorized`] for a credential that is not valid.
 pub async fn resolve(app: &App, request: &ServiceRequest) -> Result<Actor> {
-    if let Some(value) = request.headers().get(header::AUTHORIZATION) {
+    let mut given = request.headers().get_all(header::AUTHORIZATION);
+    if let Some(value) = given.next() {
+        // Of two, either may be the one that was meant.
+        if given.next().is_some() {
+            return Err(Error::Unauthorized);
+        }
         let text = value.to_str().map_err(|_| Error::Unauthorized)?;
         let secret = bearer(text).ok_or(Error::Unauthorized)?;
         let found = if secret.starts_with(secrets::ACCESS_TOKEN) {

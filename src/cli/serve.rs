@@ -48,7 +48,7 @@ pub async fn run(config: Config) -> Outcome {
     if setup::is_needed(&ctx).await.map_err(failed)? {
         // Not a line of the log: no filter may hide it.
         eprintln!(
-            "hzel: there is no user yet; open {}setup and give this code: {}",
+            "hzel: there is no user yet; open {}setup; setup code: {}",
             app.config.public_url, app.setup_code
         );
     }

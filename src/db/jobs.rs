@@ -90,6 +90,14 @@ pub fn finish(conn: &mut Conn, id: &JobId, error: Option<&str>, now: Time) -> Re
     Ok(())
 }
 
+/// Forgets how often it was begun: waiting for something else is no attempt.
+pub fn forget_attempts(conn: &mut Conn, id: &JobId) -> Result<()> {
+    diesel::update(jobs::table.find(id))
+        .set(jobs::attempts.eq(0))
+        .execute(conn)?;
+    Ok(())
+}
+
 /// Puts back what a server that is gone had begun; answers how many those were.
 pub fn requeue_running(conn: &mut Conn, node: &str) -> Result<usize> {
     Ok(diesel::update(

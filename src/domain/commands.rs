@@ -260,7 +260,7 @@ pub async fn create(ctx: &Ctx, container: &str, new: NewCommand) -> Result<Comma
         .write(move |conn| {
             let ((row, ..), _) = containers::find(conn, &inner, &asked, Permissions::TERMINAL)?;
             let (shown, spec, timeout) = check(new)?;
-            if let Some(first) = idempotency::replay::<Command>(conn, &inner, "commands")? {
+            if let Some(first) = idempotency::replay::<Command>(conn, &inner)? {
                 return Ok(first);
             }
             if row.state != ContainerState::Running {
@@ -298,7 +298,7 @@ pub async fn create(ctx: &Ctx, container: &str, new: NewCommand) -> Result<Comma
                 .with("subject", command.id.as_str());
             audit::record(conn, &inner, event)?;
             let made = Command::from(command);
-            idempotency::keep(conn, &inner, "commands", &made)?;
+            idempotency::keep(conn, &inner, &made)?;
             Ok(made)
         })
         .await?;

@@ -26,6 +26,8 @@ pub struct Origin {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyKey {
     pub key: String,
+    /// Method and path.
+    pub route: String,
     /// SHA-256 in hex.
     pub body_hash: String,
 }

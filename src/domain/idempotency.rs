@@ -21,17 +21,13 @@ pub const MAX_LEN: usize = 255;
 ///
 /// # Errors
 /// [`Error::Conflict`] when it came with another body.
-pub fn replay<T: DeserializeOwned>(
-    conn: &mut Conn,
-    ctx: &Ctx,
-    route: &'static str,
-) -> Result<Option<T>> {
+pub fn replay<T: DeserializeOwned>(conn: &mut Conn, ctx: &Ctx) -> Result<Option<T>> {
     let (Some(key), Some(user)) = (&ctx.origin().idempotency, ctx.user_id()) else {
         return Ok(None);
     };
     let oldest = ctx.now().plus(-chrono::TimeDelta::hours(HOURS));
     db::idempotency::delete_older(conn, oldest)?;
-    let Some(kept) = db::idempotency::get(conn, user, route, &key.key)? else {
+    let Some(kept) = db::idempotency::get(conn, user, &key.route, &key.key)? else {
         return Ok(None);
     };
     if kept.body_hash != key.body_hash {
@@ -48,12 +44,7 @@ pub fn replay<T: DeserializeOwned>(
 ///
 /// # Errors
 /// When the database fails.
-pub fn keep<T: Serialize>(
-    conn: &mut Conn,
-    ctx: &Ctx,
-    route: &'static str,
-    answer: &T,
-) -> Result<()> {
+pub fn keep<T: Serialize>(conn: &mut Conn, ctx: &Ctx, answer: &T) -> Result<()> {
     let (Some(key), Some(user)) = (&ctx.origin().idempotency, ctx.user_id()) else {
         return Ok(());
     };
@@ -61,7 +52,7 @@ pub fn keep<T: Serialize>(
     let row = KeyRow {
         user_id: user.clone(),
         key: key.key.clone(),
-        route: route.to_owned(),
+        route: key.route.clone(),
         body_hash: key.body_hash.clone(),
         answer,
         created_at: ctx.now(),

@@ -123,6 +123,9 @@ pub async fn add(ctx: &Ctx, name: &str, source: &str) -> Result<Image> {
     ctx.require_admin()?;
     check_name(name)?;
     let source = source.trim().to_owned();
+    if source.is_empty() {
+        return Err(Error::field("source", "source must not be empty"));
+    }
     if source.len() > 1000 || source.contains('\0') {
         return Err(Error::field("source", "source must be at most 1000 bytes"));
     }

@@ -76,6 +76,12 @@ fn check(ctx: &Ctx, new: &NewToken) -> Result<Option<Vec<Scope>>> {
     if new.expires_at.is_some_and(|at| at <= ctx.now()) {
         note("expires_at", "expires_at must be in the future".into());
     }
+    if new.scopes.as_ref().is_some_and(Vec::is_empty) {
+        note(
+            "scopes",
+            "scopes must not be empty; leave it out for the whole account".into(),
+        );
+    }
     let scopes = new.scopes.as_ref().map(|words| {
         let mut scopes: Vec<Scope> = Vec::new();
         for word in words {
@@ -95,8 +101,7 @@ fn check(ctx: &Ctx, new: &NewToken) -> Result<Option<Vec<Scope>>> {
         scopes
     });
     if wrong.is_empty() {
-        // No scope at all would be a token that can do nothing; the contract reads it as all.
-        Ok(scopes.filter(|s| !s.is_empty()))
+        Ok(scopes)
     } else {
         Err(Error::Validation(wrong))
     }
@@ -159,7 +164,7 @@ async fn make(
     let inner = ctx.clone();
     ctx.db()
         .write(move |conn| {
-            if let Some(token) = idempotency::replay::<Token>(conn, &inner, "tokens")? {
+            if let Some(token) = idempotency::replay::<Token>(conn, &inner)? {
                 return Ok((token, None));
             }
             db::tokens::insert(conn, &row)?;
@@ -169,7 +174,7 @@ async fn make(
                 .with("name", row.name.as_str());
             audit::record(conn, &inner, event)?;
             let token = Token::from(row);
-            idempotency::keep(conn, &inner, "tokens", &token)?;
+            idempotency::keep(conn, &inner, &token)?;
             Ok((token, Some(secret)))
         })
         .await
@@ -210,10 +215,10 @@ pub async fn revoke(ctx: &Ctx, id: &str) -> Result<()> {
         .await
 }
 
-/// Who has that token; none when it is not one, or is revoked, expired, or its user disabled.
+/// Who has that token; none when it is not one, or is revoked or expired.
 ///
 /// # Errors
-/// When the database fails.
+/// [`Error::Forbidden`] when its user is disabled; when the database fails.
 pub async fn authenticate(app: &App, secret: &str) -> Result<Option<Caller>> {
     if !secrets::is_well_formed(secrets::PERSONAL_TOKEN, secret) {
         return Ok(None);
@@ -228,8 +233,11 @@ pub async fn authenticate(app: &App, secret: &str) -> Result<Option<Caller>> {
         return Ok(None);
     };
     let ended = token.revoked_at.is_some() || token.expires_at.is_some_and(|at| at <= now);
-    if ended || user.status != Status::Active {
+    if ended {
         return Ok(None);
+    }
+    if user.status != Status::Active {
+        return Err(Error::Forbidden("This account is disabled".into()));
     }
     app.touched.token(&token.id, now);
     Ok(Some(Caller {

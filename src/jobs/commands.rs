@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::db::commands::{CommandRow, Ending};
 use crate::db::{self};
 use crate::domain::commands::{CommandSpec, CommandStatus, KEPT_OUTPUT, cancel_key};
+use crate::domain::containers::{ContainerState, Wanted};
 use crate::domain::ids::{CommandId, ContainerId};
 use crate::error::{Error, Result};
 use crate::runtime::{Exec, ExecSpec, ExitStatus, RuntimeError, Stream};
@@ -261,6 +262,7 @@ async fn execute(app: &App, row: &CommandRow) -> Ending {
         },
         Ok(Ok(ExitStatus { code })) => Ending {
             exit_code: Some(code),
+            error: stopped_meanwhile(app, row, code).await,
             ..kept.ending(CommandStatus::Failed)
         },
         Ok(Err(RuntimeError::CannotRun(why))) => Ending {
@@ -280,6 +282,24 @@ async fn execute(app: &App, row: &CommandRow) -> Ending {
             }
         }
     }
+}
+
+/// Why a command that a signal ended was ended, when it was its container's stop.
+async fn stopped_meanwhile(app: &App, row: &CommandRow, code: i32) -> Option<String> {
+    if code < 128 {
+        return None;
+    }
+    let id = row.container_id.clone();
+    let stopping = app
+        .db
+        .read(move |conn| {
+            let row = db::containers::get(conn, &id)?.map(|owned| owned.0);
+            Ok(row.is_none_or(|row| {
+                row.state != ContainerState::Running || row.wanted != Wanted::Running
+            }))
+        })
+        .await;
+    matches!(stopping, Ok(true)).then(|| "The container stopped while the command ran".to_owned())
 }
 
 type Output = tokio::sync::mpsc::Receiver<(Stream, Bytes)>;

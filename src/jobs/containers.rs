@@ -192,8 +192,18 @@ async fn image_is_ready(ctx: &Ctx, job: &JobRow, row: &ContainerRow) -> Result<I
         if !matches!(wanted, Some(Wanted::Running)) {
             return Ok(Image::NoLongerWanted);
         }
+        // While a name is made anew, and when that fails, what was whole before serves on.
+        let serves = image.as_ref().is_some_and(|image| image.size_bytes > 0);
+        let serves = serves
+            && ctx
+                .app()
+                .runtime
+                .has_image(&row.image)
+                .await
+                .unwrap_or(false);
         match image.map(|image| (image.status, image.error)) {
             Some((ImageStatus::Ready, _)) => break,
+            Some(_) if serves => break,
             Some((ImageStatus::Failed, error)) => {
                 let why = error.unwrap_or_default();
                 return Ok(Image::Failed(format!(
@@ -216,10 +226,11 @@ async fn image_is_ready(ctx: &Ctx, job: &JobRow, row: &ContainerRow) -> Result<I
 
 async fn tell_of_waiting(ctx: &Ctx, job: &JobRow, row: &ContainerRow) -> Result<()> {
     tracing::info!(job = %job.id, image = %row.image, "waiting for the image");
-    let (id, now) = (row.id.clone(), ctx.now());
+    let (id, job, now) = (row.id.clone(), job.id.clone(), ctx.now());
     let why = format!("Waiting for image {} to be made", row.image);
     ctx.db()
         .write(move |conn| {
+            db::jobs::forget_attempts(conn, &job)?;
             let state = ContainerState::Provisioning;
             Ok(db::containers::set_state(
                 conn,

@@ -64,9 +64,25 @@ pub async fn prepare(ctx: &Ctx, job: &JobRow) -> Result<()> {
                 }
                 other => other.to_string(),
             };
+            let why = one_line(&why);
             tracing::warn!(image = %name, reason = %why, "the image could not be made");
             fail(ctx, job, &why).await
         }
+    }
+}
+
+/// Text that may come from elsewhere, such as a registry's answer: short, and unable to look like
+/// several lines of a log.
+fn one_line(text: &str) -> String {
+    let clean: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    let words: Vec<&str> = clean.split_whitespace().collect();
+    let line = words.join(" ");
+    match line.char_indices().nth(400) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
     }
 }
 

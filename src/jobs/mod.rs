@@ -27,8 +27,14 @@ use crate::error::Result;
 
 /// Jobs that run side by side.
 const SIDE_BY_SIDE: usize = 32;
-/// A job that ended the server this often is given up.
-const MAX_ATTEMPTS: i32 = 3;
+/// A job that was begun this often and never ended is given up: perhaps it is what ends the server.
+/// Making an image takes minutes, in which an operator may well restart the server a few times.
+const fn max_attempts(kind: JobKind) -> i32 {
+    match kind {
+        JobKind::ImagePrepare => 12,
+        _ => 3,
+    }
+}
 
 /// Starts all background work; it ends when `stop` is cancelled. What is running then is taken up
 /// again by the next server.
@@ -152,7 +158,7 @@ async fn run(app: App, job: JobRow, release: Release) {
         subject = %release.key,
     );
     let work = async {
-        let done = if job.attempts >= MAX_ATTEMPTS {
+        let done = if job.attempts >= max_attempts(job.kind) {
             give_up(&ctx, &job).await
         } else {
             begin(&ctx, &job).await
@@ -182,7 +188,7 @@ pub(crate) async fn begin(ctx: &Ctx, job: &JobRow) -> Result<()> {
 }
 
 async fn give_up(ctx: &Ctx, job: &JobRow) -> Result<()> {
-    let reason = "The server ended three times while it worked on this; it was given up";
+    let reason = "The server ended again and again while it worked on this; it was given up";
     match (&job.container_id, job.kind) {
         (Some(_), _) => containers::fail(ctx, job, reason).await,
         (None, JobKind::ImagePrepare) => images::fail(ctx, job, reason).await,

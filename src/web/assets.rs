@@ -5,7 +5,8 @@
 //! To add a file, put it under `static/`.
 
 use actix_web::http::header::{
-    CACHE_CONTROL, CONTENT_TYPE, ETAG, EntityTag, Header as _, IfNoneMatch, X_CONTENT_TYPE_OPTIONS,
+    AcceptEncoding, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, Encoding, EntityTag,
+    Header as _, IfNoneMatch, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::{HttpRequest, HttpResponse};
 
@@ -18,6 +19,8 @@ struct Asset {
     /// Quoted, as the header wants it.
     etag: &'static str,
     bytes: &'static [u8],
+    /// The same, compressed when hzel was built.
+    gzip: &'static [u8],
 }
 
 /// The address carries a hash of the content: it can be kept for ever.
@@ -28,7 +31,8 @@ const FOR_EVER: &str = "public, max-age=31536000, immutable";
 #[must_use]
 pub fn serve(request: &HttpRequest) -> Option<HttpResponse> {
     let asset = ASSETS.iter().find(|asset| asset.url == request.path())?;
-    let mut answer = if has_it(request, asset) {
+    let known = has_it(request, asset);
+    let mut answer = if known {
         HttpResponse::NotModified()
     } else {
         HttpResponse::Ok()
@@ -36,13 +40,25 @@ pub fn serve(request: &HttpRequest) -> Option<HttpResponse> {
     answer
         .insert_header((CACHE_CONTROL, FOR_EVER))
         .insert_header((ETAG, asset.etag))
+        .insert_header((VARY, "Accept-Encoding"))
         .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .insert_header((CONTENT_TYPE, asset.content_type));
-    Some(if has_it(request, asset) {
+    Some(if known {
         answer.finish()
+    } else if takes_gzip(request) {
+        answer.insert_header((CONTENT_ENCODING, "gzip"));
+        answer.body(asset.gzip)
     } else {
         answer.body(asset.bytes)
     })
+}
+
+fn takes_gzip(request: &HttpRequest) -> bool {
+    let ours = [Encoding::gzip(), Encoding::identity()];
+    AcceptEncoding::parse(request)
+        .ok()
+        .and_then(|accepted| accepted.negotiate(ours.iter()))
+        .is_some_and(|chosen| chosen == Encoding::gzip())
 }
 
 /// Whether the request says that the browser holds this very content. Compared weakly: a proxy
@@ -79,6 +95,25 @@ mod tests {
                 .insert_header(("if-none-match", held))
                 .to_http_request();
             assert_eq!(serve(&again).unwrap().status(), StatusCode::NOT_MODIFIED);
+        }
+    }
+
+    #[test]
+    fn whoever_takes_gzip_gets_it() {
+        for (accepts, packed) in [
+            ("gzip, deflate, br", true),
+            ("identity", false),
+            ("", false),
+        ] {
+            let request = TestRequest::with_uri(url::APP_CSS)
+                .insert_header(("accept-encoding", accepts))
+                .to_http_request();
+            let answer = serve(&request).unwrap();
+            assert_eq!(
+                answer.headers().contains_key(CONTENT_ENCODING),
+                packed,
+                "{accepts}"
+            );
         }
     }
 

@@ -143,10 +143,12 @@ async fn admit(
             }
             let key = key.to_owned();
             let body = take_body(request).await?;
-            let digest = secrets::hash(&format!("{}\n{}", request.path(), secrets::hex(&body)));
+            let body_hash = secrets::hash(&secrets::hex(&body));
+            let route = format!("{} {}", request.method(), request.path());
             origin.idempotency = Some(IdempotencyKey {
                 key,
-                body_hash: digest,
+                route,
+                body_hash,
             });
             put_body(request, body);
             return Ok(Ctx::new(app.clone(), actor, origin));

@@ -43,6 +43,7 @@ function tell() {
   for (const [id, { state, hostname, mark }] of now) {
     const before = known.get(id);
     if (!before || before.state === state) continue;
+    if (document.getElementById("box-head")?.dataset.boxId === id) refreshTab();
     if (state === "failed") toast(`${hostname} failed`, { bad: true, mark });
     else if (state === "running" || state === "stopped") toast(`${hostname} is ${state}`, { mark });
   }
@@ -53,6 +54,23 @@ function tell() {
     }
   }
   known = now;
+}
+
+/** What a tab shows depends on the state: it is fetched anew, unless someone types into it. */
+async function refreshTab() {
+  const tab = document.getElementById("tab");
+  if (!tab || tab.querySelector("input:focus, textarea:focus")) return;
+  try {
+    const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+    if (!answer.ok || answer.redirected) return;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const fresh = page.getElementById("tab");
+    if (!fresh) return;
+    tab.replaceWith(document.adoptNode(fresh));
+    htmx.process(document.getElementById("tab"));
+    armDeletes();
+    sparks();
+  } catch { /* the next change tries again */ }
 }
 
 /** The tab shows the state of the box that the page is about. */
@@ -87,7 +105,9 @@ document.body.addEventListener("htmx:beforeRequest", (event) => {
   if (elt.tagName !== "FORM" && polls(event.detail)) {
     // Nobody looks, or someone has a menu of it open or text of it selected: not now.
     const selected = document.getSelection();
+    const changed = event.detail.requestConfig?.triggeringEvent?.type === "changed";
     const busy = document.hidden || elt.querySelector("details.menu[open]")
+      || (!changed && (elt.matches("[aria-busy]") || elt.querySelector("[aria-busy]")))
       || (selected && !selected.isCollapsed && elt.contains(selected.anchorNode));
     if (busy) event.preventDefault();
     return;
@@ -109,10 +129,9 @@ const lastAnswer = new Map();
 document.body.addEventListener("htmx:beforeSwap", (event) => {
   const { target, xhr, requestConfig } = event.detail;
   if (requestConfig.verb === "get" && xhr.status === 200 && target?.id) {
-    const key = `${target.id} ${requestConfig.path}`;
-    if (lastAnswer.get(key) === xhr.responseText) event.detail.shouldSwap = false;
-    lastAnswer.clear();
-    lastAnswer.set(key, xhr.responseText);
+    const answer = `${requestConfig.path}\n${xhr.responseText}`;
+    if (lastAnswer.get(target.id) === answer) event.detail.shouldSwap = false;
+    lastAnswer.set(target.id, answer);
   }
   // The session ended: what came back is the page to sign in at, not a part of this one.
   if (new URL(xhr.responseURL, location.href).pathname === "/login") {
@@ -152,7 +171,9 @@ document.body.addEventListener("htmx:responseError", (event) => {
 });
 
 document.body.addEventListener("htmx:sendError", (event) => {
-  if (event.detail.elt.tagName === "FORM") toast("The server cannot be reached", { bad: true });
+  if (event.detail.elt.tagName !== "FORM") return;
+  toast("The server cannot be reached", { bad: true });
+  for (const row of document.querySelectorAll("[aria-busy]")) row.removeAttribute("aria-busy");
 });
 
 // When the tab comes to the front again, look at once.
@@ -161,13 +182,16 @@ document.addEventListener("visibilitychange", () => {
 });
 
 // Deleting wants the name typed: until it is, the button rests. The server asks all the same.
-for (const form of document.querySelectorAll("form[data-confirm]")) {
-  const field = form.querySelector("[name=confirm]");
-  const button = form.querySelector("button");
-  const check = () => { button.disabled = field.value !== form.dataset.confirm; };
-  field.addEventListener("input", check);
-  check();
+function armDeletes() {
+  for (const form of document.querySelectorAll("form[data-confirm]")) {
+    const field = form.querySelector("[name=confirm]");
+    const button = form.querySelector("button");
+    const check = () => { button.disabled = field.value !== form.dataset.confirm; };
+    field.addEventListener("input", check);
+    check();
+  }
 }
+armDeletes();
 
 // A form that is on its way is not sent twice.
 document.addEventListener("submit", (event) => {
@@ -215,7 +239,7 @@ function sparks() {
   }
   sparks.last = document.getElementById("usage");
 }
-document.body.addEventListener("htmx:afterSwap", (event) => {
-  if (event.detail.elt.id === "usage" || event.target.id === "usage") sparks();
+document.body.addEventListener("htmx:afterSettle", (event) => {
+  if (event.target.id === "usage") sparks();
 });
 sparks();

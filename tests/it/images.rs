@@ -107,7 +107,10 @@ async fn more(server: &mut Server) {
     let tar = server.scratch().join("tiny.tar");
     let root = server.scratch().join("tiny");
     std::fs::create_dir_all(root.join("bin")).expect("a directory");
-    std::fs::write(root.join("bin/sh"), "").expect("a file");
+    let shell = root.join("bin/sh");
+    std::fs::write(&shell, "#!/no/such/shell\n").expect("a file");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&shell, mode).expect("a program");
     let mut command = std::process::Command::new("tar");
     command.arg("-C").arg(&root).arg("-cf").arg(&tar).arg(".");
     crate::harness::process::run(command, "").ok();

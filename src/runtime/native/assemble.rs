@@ -164,11 +164,14 @@ impl Plan {
     }
 
     fn resolver(&self) -> String {
-        let mut text = format!("{RESOLV_MARK}\n");
-        for server in &self.nameservers {
-            text.push_str(&format!("nameserver {server}\n"));
-        }
-        text
+        let servers = self
+            .nameservers
+            .iter()
+            .map(|server| format!("nameserver {server}\n"));
+        [format!("{RESOLV_MARK}\n")]
+            .into_iter()
+            .chain(servers)
+            .collect()
     }
 
     fn open_console(&self) -> io::Result<Assembled> {

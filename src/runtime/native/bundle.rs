@@ -72,16 +72,18 @@ fn init_process(init: &Init, host: &Host) -> Result<Process, OciSpecError> {
     });
     let mut env = default_env(&init.env);
     env.push(("container".to_owned(), "hzel".to_owned()));
-    process(host, argv, &env, "/", root_user()?)
+    process(host, argv, &env, "/", root_user()?, None)
 }
 
-/// A process, confined like all others of its container.
+/// A process, confined like all others of its container; `tag` marks what it starts, see
+/// [`confine::limits`].
 pub(super) fn process(
     host: &Host,
     argv: Vec<String>,
     env: &[(String, String)],
     cwd: &str,
     user: User,
+    tag: Option<u64>,
 ) -> Result<Process, OciSpecError> {
     let root = user.uid() == 0;
     ProcessBuilder::default()
@@ -95,7 +97,7 @@ pub(super) fn process(
         )
         .cwd(cwd)
         .capabilities(confine::capabilities(root, host.bounding)?)
-        .rlimits(confine::limits()?)
+        .rlimits(confine::limits(tag)?)
         // sudo and su must work.
         .no_new_privileges(false)
         // Should the server itself be shielded from the OOM killer, containers are not.
@@ -177,10 +179,8 @@ fn mounts(record: &Record, host: &Host, places: &Places) -> Result<Vec<Mount>, O
         bind("/dev/console", places.console, &[])?,
     ];
     if host.unified {
-        let systemd = record.init.argv.as_ref().is_some_and(|argv| {
-            argv.first()
-                .is_some_and(|program| program.contains("systemd"))
-        });
+        // The sign of systemd: it alone manages groups, and is told to stop by a real-time signal.
+        let systemd = record.init.stop_signal >= libc::SIGRTMIN();
         let access = if systemd { "rw" } else { "ro" };
         mounts.push(mount(
             "/sys/fs/cgroup",

@@ -124,6 +124,11 @@ impl Cgroups {
         tracing::error!(group, "processes of a container do not end");
     }
 
+    /// Lets a group go on that a killed server may have left standing still.
+    pub(super) fn thaw(&self, group: &str) {
+        drop(Frozen::of(self, group));
+    }
+
     /// Removes an empty group with those below it, and says whether there was any.
     pub(super) fn remove(&self, group: &str) -> bool {
         let dirs = self.dirs(group);
@@ -141,7 +146,7 @@ impl Cgroups {
             .dirs(group)
             .iter()
             .filter_map(|dir| fs::read_dir(dir).ok())
-            .flat_map(|entries| entries.flatten())
+            .flat_map(Iterator::flatten)
             .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
             .filter_map(|entry| entry.file_name().into_string().ok())
             .collect();
@@ -258,18 +263,29 @@ pub(super) struct Frozen {
 impl Frozen {
     pub(super) fn new(cgroups: &Cgroups, group: &str) -> Option<Self> {
         let dir = cgroups.dir("freezer", group);
-        let (file, freeze, thaw) = if cgroups.unified {
-            (dir.join("cgroup.freeze"), "1", "0")
-        } else {
-            (dir.join("freezer.state"), "FROZEN", "THAWED")
-        };
-        fs::write(&file, freeze).ok()?;
-        let frozen = Self { file, thaw };
+        let frozen = Self::of(cgroups, group);
+        fs::write(&frozen.file, if cgroups.unified { "1" } else { "FROZEN" }).ok()?;
         let end = Instant::now() + FREEZE;
         while !stands_still(cgroups.unified, &dir) && Instant::now() < end {
             std::thread::sleep(Duration::from_micros(200));
         }
         Some(frozen)
+    }
+
+    /// Thaws when dropped.
+    fn of(cgroups: &Cgroups, group: &str) -> Self {
+        let dir = cgroups.dir("freezer", group);
+        if cgroups.unified {
+            Self {
+                file: dir.join("cgroup.freeze"),
+                thaw: "0",
+            }
+        } else {
+            Self {
+                file: dir.join("freezer.state"),
+                thaw: "THAWED",
+            }
+        }
     }
 }
 

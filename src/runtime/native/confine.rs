@@ -10,6 +10,7 @@ use oci_spec::runtime::{
     PosixRlimitType,
 };
 use rustix::process::Resource;
+use sha2::{Digest as _, Sha256};
 
 /// What root in a container has. All of it counts only inside its user namespace.
 ///
@@ -92,18 +93,42 @@ fn parse_bounding_set(status: &str) -> Option<u64> {
 
 /// Open files and core dumps as on a normal machine, at most what the host allows: raising a hard
 /// limit needs a capability that the host may lack.
-pub(super) fn limits() -> Result<Vec<PosixRlimit>, OciSpecError> {
-    let files = rustix::process::getrlimit(Resource::Nofile)
-        .maximum
-        .unwrap_or(u64::MAX);
-    let cores = rustix::process::getrlimit(Resource::Core)
-        .maximum
-        .unwrap_or(u64::MAX);
-    let files = files.min(1 << 20);
-    Ok(vec![
+///
+/// `tag`, from [`tag_of`], becomes the hard limit on real-time CPU time, which means nothing at such
+/// a height. Limits pass to all descendants, whatever they do to their environment, name, session
+/// or parent: a run's processes are known by it.
+pub(super) fn limits(tag: Option<u64>) -> Result<Vec<PosixRlimit>, OciSpecError> {
+    let most = |resource| {
+        rustix::process::getrlimit(resource)
+            .maximum
+            .unwrap_or(u64::MAX)
+    };
+    let files = most(Resource::Nofile).min(1 << 20);
+    let mut limits = vec![
         limit(PosixRlimitType::RlimitNofile, files.min(1024), files)?,
-        limit(PosixRlimitType::RlimitCore, 0, cores)?,
-    ])
+        limit(PosixRlimitType::RlimitCore, 0, most(Resource::Core))?,
+    ];
+    if let Some(tag) = tag.filter(|&tag| most(Resource::Rttime) >= tag) {
+        limits.push(limit(PosixRlimitType::RlimitRttime, tag, tag)?);
+    }
+    Ok(limits)
+}
+
+/// A number for a run's name: more microseconds than any CPU will run, and different for each.
+pub(super) fn tag_of(name: &str) -> u64 {
+    let digest = Sha256::digest(name.as_bytes());
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest[..8]);
+    // Bit 61 makes it 73,000 years; below bit 63, as some tools read limits as signed.
+    (u64::from_be_bytes(first) >> 3) | (1 << 61)
+}
+
+/// The tag in the text of `/proc/PID/limits`.
+pub(super) fn parse_tag(limits: &str) -> Option<u64> {
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max realtime timeout"))?;
+    line.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 fn limit(typ: PosixRlimitType, soft: u64, hard: u64) -> Result<PosixRlimit, OciSpecError> {
@@ -137,6 +162,19 @@ mod tests {
         let other = capabilities(false, u64::MAX).unwrap();
         assert!(other.effective().as_ref().unwrap().is_empty());
         assert!(!other.bounding().as_ref().unwrap().is_empty());
+    }
+
+    #[test]
+    fn tags_differ_and_are_read_back() {
+        assert_ne!(tag_of("a"), tag_of("b"));
+        assert!(tag_of("a") >= 1 << 61 && tag_of("a") < 1 << 62);
+        let text = "Limit  Soft Limit  Hard Limit  Units\n\
+            Max realtime timeout      42                   43                   us        \n";
+        assert_eq!(parse_tag(text), Some(43));
+        assert_eq!(
+            parse_tag("Max realtime timeout  unlimited  unlimited  us"),
+            None
+        );
     }
 
     #[test]

@@ -154,7 +154,7 @@ pub(super) fn allocated(disk: &Path) -> io::Result<(u64, u64)> {
 pub(super) fn mount_disk(disk: &Path, target: &Path) -> io::Result<()> {
     match try_mount(disk, target) {
         Err(error) if damaged(&error) => {
-            repair(disk)?;
+            check(disk, &[])?;
             try_mount(disk, target)
         }
         other => other,
@@ -183,9 +183,33 @@ fn try_mount(disk: &Path, target: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn repair(disk: &Path) -> io::Result<()> {
-    let output = Command::new("e2fsck")
+/// Makes a disk that is not mounted bigger.
+pub(super) fn grow(disk: &Path, gib: u32) -> Result<(), RuntimeError> {
+    let what = "could not grow the container's disk";
+    fs::OpenOptions::new()
+        .write(true)
+        .open(disk)
+        .and_then(|file| file.set_len(u64::from(gib) * GIB))
+        .or_fail(what)?;
+    // It refuses a file system that has not been looked at since it was mounted.
+    check(disk, &["-f"]).or_fail(what)?;
+    let output = Command::new("resize2fs")
+        .arg(disk)
+        .stdin(Stdio::null())
+        .output()
+        .or_fail(what)?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(failed(what, String::from_utf8_lossy(&output.stderr)))
+    }
+}
+
+fn check(disk: &Path, options: &[&str]) -> io::Result<()> {
+    let mut command = Command::new("e2fsck");
+    let output = command
         .arg("-p")
+        .args(options)
         .arg(disk)
         .stdin(Stdio::null())
         .output()?;

@@ -37,6 +37,8 @@ pub(super) struct Entry {
     pub action: tokio::sync::Mutex<()>,
     pub record: Mutex<Record>,
     pub live: Mutex<Option<Arc<Live>>>,
+    /// The runs of [`super::exec`] under way, by their `exec_id`s.
+    pub runs: Mutex<Vec<String>>,
     /// When this server made it; one taken up from the disk has none.
     pub made: Option<Instant>,
 }
@@ -56,6 +58,7 @@ impl Entry {
             action: tokio::sync::Mutex::new(()),
             record: Mutex::new(record),
             live: Mutex::new(None),
+            runs: Mutex::default(),
             made,
         }
     }

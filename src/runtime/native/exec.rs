@@ -4,17 +4,20 @@
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use oci_spec::runtime::UserBuilder;
+use oci_spec::runtime::{Process, UserBuilder};
+use rustix::fs::{Uid, fchown};
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::bundle::{self, Host};
+use super::confine::tag_of;
+use super::engine::{Entry, lock};
 use super::fault::{Context as _, blocking, failed};
 use super::oci_runtime::{OciRuntime, Running};
-use super::state::Init;
 use super::tree::Tree;
 use super::users::Identity;
 use crate::runtime::{Exec, ExecSpec, ExitStatus, RuntimeError, Stream};
@@ -34,21 +37,30 @@ const RUN: &str = "could not run the process in the container";
 pub(super) async fn start(
     oci: &OciRuntime,
     host: &Host,
-    id: &str,
-    init: &Init,
+    entry: &Arc<Entry>,
     pid: i32,
     spec: ExecSpec,
 ) -> Result<Exec, RuntimeError> {
     let (stdout_ours, stdout) = output_pipe().or_fail(RUN)?;
     let (stderr_ours, stderr) = output_pipe().or_fail(RUN)?;
-    let (oci, host, id) = (oci.clone(), host.clone(), id.to_owned());
-    let image_env = init.env.clone();
+    let (oci, host, id) = (oci.clone(), host.clone(), entry.id.to_string());
+    let (init, base) = {
+        let record = lock(&entry.record);
+        (record.init.clone(), record.slot.base_id())
+    };
+    let run = UnderWay::new(entry, &spec.exec_id);
     let running = blocking(move || {
-        let process = describe(&host, &image_env, pid, &spec)?;
+        let process = describe(&host, &init.env, pid, &spec)?;
+        // So that it can open /dev/stdout and /dev/stderr, which lead to these pipes.
+        let owner = base.checked_add(process.user().uid()).map(Uid::from_raw);
+        for pipe in [&stdout, &stderr] {
+            fchown(pipe, owner, None).or_fail(RUN)?;
+        }
+        let process = serde_json::to_vec(&process).map_err(|error| failed(RUN, error))?;
         oci.spawn_exec(&id, &process, stdout, stderr).or_fail(RUN)
     })
     .await?;
-    Ok(attend(running, stdout_ours, stderr_ours))
+    Ok(attend(running, run, stdout_ours, stderr_ours))
 }
 
 /// The OCI description of the process.
@@ -57,7 +69,7 @@ fn describe(
     image_env: &[(String, String)],
     pid: i32,
     spec: &ExecSpec,
-) -> Result<Vec<u8>, RuntimeError> {
+) -> Result<Process, RuntimeError> {
     check(spec)?;
     let tree = Tree::of_process(pid).or_fail(RUN)?;
     let text = |path: &str| -> Result<String, RuntimeError> {
@@ -89,10 +101,34 @@ fn describe(
         .gid(identity.gid)
         .additional_gids(identity.groups)
         .build();
-    let process = user
-        .and_then(|user| bundle::process(host, spec.argv.clone(), &env, cwd, user))
-        .map_err(|error| failed(RUN, error))?;
-    serde_json::to_vec(&process).map_err(|error| failed(RUN, error))
+    let tag = Some(tag_of(&spec.exec_id));
+    user.and_then(|user| bundle::process(host, spec.argv.clone(), &env, cwd, user, tag))
+        .map_err(|error| failed(RUN, error))
+}
+
+/// A run as long as the OCI runtime attends to it, in the list of its container's.
+struct UnderWay {
+    entry: Arc<Entry>,
+    exec_id: String,
+}
+
+impl UnderWay {
+    fn new(entry: &Arc<Entry>, exec_id: &str) -> Self {
+        lock(&entry.runs).push(exec_id.to_owned());
+        Self {
+            entry: Arc::clone(entry),
+            exec_id: exec_id.to_owned(),
+        }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut runs = lock(&self.entry.runs);
+        if let Some(at) = runs.iter().position(|run| *run == self.exec_id) {
+            runs.swap_remove(at);
+        }
+    }
 }
 
 /// What the kernel could not take.
@@ -148,7 +184,7 @@ fn output_pipe() -> io::Result<(pipe::Receiver, OwnedFd)> {
 
 /// Passes output and end on, from a task that goes on when nobody listens any more: a process must
 /// not hang or die because a viewer left.
-fn attend(running: Running, stdout: pipe::Receiver, stderr: pipe::Receiver) -> Exec {
+fn attend(running: Running, run: UnderWay, stdout: pipe::Receiver, stderr: pipe::Receiver) -> Exec {
     let (output, receiver) = mpsc::channel(WAITING);
     let (exit_sender, exit) = oneshot::channel();
     let ended = CancellationToken::new();
@@ -158,6 +194,7 @@ fn attend(running: Running, stdout: pipe::Receiver, stderr: pipe::Receiver) -> E
     tokio::spawn(async move {
         let mut running = running;
         let result = running.child.wait().await;
+        drop(run);
         ended.cancel();
         // Nobody may be waiting any more.
         let _unheard = exit_sender.send(outcome(result, &mut running));
@@ -192,6 +229,8 @@ fn refusal(error: &str) -> RuntimeError {
         RuntimeError::CannotRun("there is no such program".into())
     } else if lower.contains("permission denied") {
         RuntimeError::CannotRun("the program may not be run (permission denied)".into())
+    } else if lower.contains("open executable") || lower.contains("is a directory") {
+        RuntimeError::CannotRun("this is not a program".into())
     } else if lower.contains("exec format error") {
         RuntimeError::CannotRun("the program is not one this machine can run".into())
     } else if lower.contains("argument list too long") {
@@ -200,8 +239,12 @@ fn refusal(error: &str) -> RuntimeError {
         RuntimeError::CannotRun("the container has reached its limit of processes".into())
     } else if lower.contains("not running") || lower.contains("does not exist") {
         RuntimeError::NotRunning
+    } else if lower.contains("setresuid") || lower.contains("setresgid") || lower.contains("user") {
+        RuntimeError::CannotRun("there is no such user".into())
     } else {
-        failed(RUN, error)
+        // Its words are for the log; that it did not begin is for whoever asked.
+        tracing::warn!(error, "the OCI runtime could not start a program");
+        RuntimeError::CannotRun("the program could not be started".into())
     }
 }
 
@@ -212,25 +255,36 @@ async fn pump(
     output: mpsc::Sender<(Stream, Bytes)>,
     ended: CancellationToken,
 ) {
-    let mut left = None;
-    while left != Some(0) {
-        if left.is_none() {
-            tokio::select! {
-                biased;
-                () = ended.cancelled() => left = waiting(&pipe),
-                ready = pipe.readable() => if ready.is_err() { return },
-            }
+    loop {
+        tokio::select! {
+            biased;
+            () = ended.cancelled() => break,
+            ready = pipe.readable() => if ready.is_err() { return },
         }
-        let mut chunk = vec![0; left.unwrap_or(CHUNK).min(CHUNK)];
+        let mut chunk = vec![0; CHUNK];
         match pipe.try_read(&mut chunk) {
             Ok(0) => return,
             Ok(read) => {
-                left = left.map(|left: usize| left.saturating_sub(read));
                 chunk.truncate(read);
                 // Nobody reads any more: the process goes on, its output goes nowhere.
                 let _unread = output.send((stream, chunk.into())).await;
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && left.is_none() => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+    }
+    let mut left = waiting(&pipe);
+    while left > 0 {
+        let mut chunk = vec![0; left.min(CHUNK)];
+        // Not by tokio, which only reads what it has been told of by now.
+        match rustix::io::read(pipe.as_fd(), &mut chunk) {
+            Ok(0) => return,
+            Ok(read) => {
+                left -= read;
+                chunk.truncate(read);
+                let _unread = output.send((stream, chunk.into())).await;
+            }
+            Err(rustix::io::Errno::INTR) => {}
             Err(_) => return,
         }
     }
@@ -238,9 +292,9 @@ async fn pump(
 
 /// How many bytes are in the pipe. Children of the ended process may go on writing: they are not
 /// waited for.
-fn waiting(pipe: &pipe::Receiver) -> Option<usize> {
+fn waiting(pipe: &pipe::Receiver) -> usize {
     let waiting = rustix::io::ioctl_fionread(pipe.as_fd()).unwrap_or_default();
-    usize::try_from(waiting).ok()
+    usize::try_from(waiting).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,21 +1,28 @@
-//! Ending a run with all it started. Its processes carry a mark in their environment and are found
-//! while the container stands still, so that none can fork away in between.
+//! Ending a run with all it started. Its processes carry a tag (see [`super::confine::limits`]) and
+//! a mark in their environment, and are found while the container stands still, so that none can
+//! fork away in between.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::Read as _;
 
 use super::cgroup::{Cgroups, Frozen, kill_each, stats};
+use super::confine::{parse_tag, tag_of};
 use super::exec::MARK;
 use super::process::Stat;
 
 /// Longest environment that is searched.
 const ENVIRONMENT: u64 = 4 << 20;
 /// How often to look for more before giving up.
-const ROUNDS: u32 = 50;
+const ROUNDS: u32 = 500;
 
-/// Kills every process of a run in a control group, and waits until they are gone. Blocks. Says
-/// whether none is left.
-pub(super) fn kill_run(cgroups: &Cgroups, group: &str, exec_id: &str) -> bool {
+/// Kills every process of a run in a control group, and waits until they are gone and the run is no
+/// longer `under_way`: it may only just be starting. Blocks. Says whether none is left.
+pub(super) fn kill_run(
+    cgroups: &Cgroups,
+    group: &str,
+    exec_id: &str,
+    under_way: impl Fn() -> bool,
+) -> bool {
     for _ in 0..ROUNDS {
         let found = {
             let _frozen = Frozen::new(cgroups, group);
@@ -23,7 +30,7 @@ pub(super) fn kill_run(cgroups: &Cgroups, group: &str, exec_id: &str) -> bool {
             kill_each(&found);
             found
         };
-        if found.is_empty() {
+        if found.is_empty() && !under_way() {
             return true;
         }
         std::thread::sleep(std::time::Duration::from_millis(2));
@@ -32,14 +39,17 @@ pub(super) fn kill_run(cgroups: &Cgroups, group: &str, exec_id: &str) -> bool {
 }
 
 fn find(pids: &[i32], exec_id: &str) -> Vec<i32> {
-    let mark = format!("{MARK}={exec_id}");
-    let marked = pids
-        .iter()
-        .copied()
-        .filter(|&pid| carries(pid, mark.as_bytes()));
+    let (mark, tag) = (format!("{MARK}={exec_id}"), tag_of(exec_id));
+    let marked = pids.iter().copied();
+    let marked = marked.filter(|&pid| has_tag(pid, tag) || carries(pid, mark.as_bytes()));
     relatives(marked.collect(), &stats(pids))
         .into_iter()
         .collect()
+}
+
+fn has_tag(pid: i32, tag: u64) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/limits"))
+        .is_ok_and(|limits| parse_tag(&limits) == Some(tag))
 }
 
 fn carries(pid: i32, mark: &[u8]) -> bool {

@@ -26,6 +26,11 @@ use crate::runtime::{ContainerSpec, Created, ExecSpec, RuntimeError, RuntimeEven
 /// How long a killed process may take to be gone: it may hang in the kernel for a moment.
 const KILL: Duration = Duration::from_secs(10);
 
+/// How long the init may take to become the image's program, on the busiest machine.
+const BECOME: Duration = Duration::from_secs(10);
+/// How long an init may take until it listens to its stop signal.
+const LISTENS: Duration = Duration::from_secs(2);
+
 const CREATE: &str = "could not make the container";
 const START: &str = "could not start the container";
 const STOP: &str = "could not stop the container";
@@ -153,11 +158,15 @@ impl Engine {
         }
     }
 
-    /// Limits may have changed since it was made. Its name, image and disk stay.
+    /// Limits may have changed since it was made; a disk can only grow. Its name and image stay.
     async fn adopt_spec(&self, entry: &Entry, spec: &ContainerSpec) -> Result<(), RuntimeError> {
         let mut record = entry.record();
         let known = &mut record.spec;
-        if known.cpu_cores == spec.cpu_cores && known.memory_mb == spec.memory_mb {
+        if known.disk_gb < spec.disk_gb {
+            let (disk, gib) = (self.layout.disk(&entry.id), spec.disk_gb);
+            blocking(move || disk::grow(&disk, gib)).await?;
+            known.disk_gb = spec.disk_gb;
+        } else if known.cpu_cores == spec.cpu_cores && known.memory_mb == spec.memory_mb {
             return Ok(());
         }
         known.cpu_cores = spec.cpu_cores;
@@ -201,6 +210,8 @@ impl Engine {
         state::make_dir(&run_dir, 0o711).or_fail(START)?;
         state::make_dir(&bundle, 0o700).or_fail(START)?;
         state::make_dir(&plan.dir, 0o711).or_fail(START)?;
+        // Outside the private mounts it stays empty; but runc's `exec` goes there first.
+        state::make_dir(&plan.rootfs(), 0o711).or_fail(START)?;
         let (rootfs, console) = (plan.rootfs(), plan.console());
         let places = Places {
             rootfs: &rootfs,
@@ -248,9 +259,16 @@ impl Engine {
             .open()
             .or_fail(START)?
             .ok_or_else(|| failed(START, "it is gone"))?;
+        let waiting = process.program();
         self.oci
             .call(&["start", id.as_str()])
             .map_err(|e| failed(START, e))?;
+        // The runtime answers before the init has become the image's program; until then nothing
+        // can be run in the container, and that program may still turn out not to exist.
+        let end = Instant::now() + BECOME;
+        while process.alive() && process.program() == waiting && Instant::now() < end {
+            std::thread::sleep(Duration::from_micros(200));
+        }
         let mut console = Console::new(assembled.console, self.layout.console(id));
         if !process.alive() {
             console.collect().or_fail(START)?;
@@ -301,9 +319,8 @@ impl Engine {
             user: None,
         };
         let pid = live.process.id.pid;
-        let id = entry.id.as_str();
         let log = self.layout.console(&entry.id);
-        match exec::start(&self.oci, &self.host, id, &record.init, pid, spec).await {
+        match exec::start(&self.oci, &self.host, entry, pid, spec).await {
             Ok(exec) => drop(tokio::spawn(log_user_data(exec, log))),
             Err(error) => note(
                 &log,
@@ -324,6 +341,11 @@ impl Engine {
         let Some(live) = live else { return Ok(()) };
         if !grace.is_zero() {
             let signal = lock(&entry.record).init.stop_signal;
+            // One that has only just begun may not listen yet, and would never hear it.
+            let until = Instant::now() + LISTENS.min(grace);
+            while live.process.alive() && !live.process.catches(signal) && Instant::now() < until {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
             self.ask_to_end(&entry, &live.process, signal)
                 .or_fail(STOP)?;
             live.process.ended_within(grace).await.or_fail(STOP)?;
@@ -416,15 +438,21 @@ impl Engine {
             self.layout.container(id),
             self.layout.trash().join(id.as_str()),
         );
-        blocking(move || {
-            // From here on it is gone, also when we are killed before the files are.
-            match fs::rename(&container, &trash) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-                _ => remove_dir(&trash),
+        let aside = trash.clone();
+        blocking(move || match fs::rename(&container, &aside) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).or_fail(DELETE)
             }
-            .or_fail(DELETE)
+            _ => Ok(()),
         })
         .await?;
+        // From here on it is gone. Giving a big disk's blocks back takes a while, for which nobody
+        // need wait; should we be killed, the next start does it.
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = remove_dir(&trash) {
+                tracing::error!(dir = %trash.display(), %error, "could not remove a disk");
+            }
+        });
         self.forget(id);
         self.release(slot);
         Ok(())

@@ -42,11 +42,10 @@ impl Engine {
     }
 
     fn metrics_of_stopped(&self, id: &ContainerId) -> Result<Metrics, RuntimeError> {
-        let (disk_used_bytes, disk_limit_bytes) =
-            disk::allocated(&self.layout.disk(id)).or_fail(READ)?;
+        let (taken, size) = disk::allocated(&self.layout.disk(id)).or_fail(READ)?;
         Ok(Metrics {
-            disk_used_bytes,
-            disk_limit_bytes,
+            disk_used_bytes: taken,
+            disk_limit_bytes: size,
             ..Metrics::default()
         })
     }
@@ -58,16 +57,15 @@ impl Engine {
             .or_fail(READ)?;
         let root = format!("/proc/{}/root", live.process.id.pid);
         let disk = rustix::fs::statvfs(root).or_fail(READ)?;
-        let uptime = (Utc::now() - live.state.started_at)
-            .to_std()
-            .unwrap_or(Duration::ZERO);
         Ok(Metrics {
             cpu_usage_us: counters.cpu_usage_us,
             memory_used_bytes: counters.memory_bytes,
             disk_used_bytes: (disk.f_blocks - disk.f_bfree) * disk.f_frsize,
             disk_limit_bytes: disk.f_blocks * disk.f_frsize,
             processes: counters.processes,
-            uptime,
+            uptime: (Utc::now() - live.state.started_at)
+                .to_std()
+                .unwrap_or(Duration::ZERO),
             ..Metrics::default()
         })
     }

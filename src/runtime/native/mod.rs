@@ -101,6 +101,14 @@ impl NativeRuntime {
     }
 }
 
+/// Carries an action through, also when the caller no longer waits for it: an action that stops in
+/// the middle of a step could not even undo itself.
+async fn whole<T: Send + 'static>(
+    action: impl Future<Output = Result<T, RuntimeError>> + Send + 'static,
+) -> Result<T, RuntimeError> {
+    fault::joined(tokio::spawn(action).await)
+}
+
 #[async_trait]
 impl Runtime for NativeRuntime {
     fn name(&self) -> &'static str {
@@ -148,19 +156,23 @@ impl Runtime for NativeRuntime {
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<Created, RuntimeError> {
-        self.engine().await?.create(spec).await
+        let (engine, spec) = (self.engine().await?.clone(), spec.clone());
+        whole(async move { engine.create(&spec).await }).await
     }
 
     async fn start(&self, spec: &ContainerSpec) -> Result<Started, RuntimeError> {
-        self.engine().await?.start(spec).await
+        let (engine, spec) = (self.engine().await?.clone(), spec.clone());
+        whole(async move { engine.start(&spec).await }).await
     }
 
     async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<(), RuntimeError> {
-        self.engine().await?.stop(id, grace).await
+        let (engine, id) = (self.engine().await?.clone(), id.clone());
+        whole(async move { engine.stop(&id, grace).await }).await
     }
 
     async fn delete(&self, id: &ContainerId) -> Result<(), RuntimeError> {
-        self.engine().await?.delete(id).await
+        let (engine, id) = (self.engine().await?.clone(), id.clone());
+        whole(async move { engine.delete(&id).await }).await
     }
 
     async fn fact(&self, id: &ContainerId) -> Result<Fact, RuntimeError> {
@@ -187,20 +199,20 @@ impl Runtime for NativeRuntime {
     async fn exec(&self, id: &ContainerId, spec: ExecSpec) -> Result<Exec, RuntimeError> {
         let engine = self.engine().await?;
         let (entry, live) = engine.running(id)?;
-        let init = entry.record().init;
-        let pid = live.process.id.pid;
-        exec::start(&engine.oci, &engine.host, id.as_str(), &init, pid, spec).await
+        exec::start(&engine.oci, &engine.host, &entry, live.process.id.pid, spec).await
     }
 
     async fn kill_exec(&self, id: &ContainerId, exec_id: &str) -> Result<(), RuntimeError> {
         let engine = self.engine().await?;
-        if engine.existing(id)?.live().is_none() {
+        let entry = engine.existing(id)?;
+        if entry.live().is_none() {
             return Ok(());
         }
         let (engine, group) = (Arc::clone(engine), engine.layout.cgroup(id));
         let exec_id = exec_id.to_owned();
         blocking(move || {
-            if kill::kill_run(&engine.cgroups, &group, &exec_id) {
+            let under_way = || engine::lock(&entry.runs).contains(&exec_id);
+            if kill::kill_run(&engine.cgroups, &group, &exec_id, under_way) {
                 Ok(())
             } else {
                 Err(RuntimeError::Timeout("ending the processes"))

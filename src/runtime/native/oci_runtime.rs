@@ -6,10 +6,13 @@
 use std::io::{self, Read as _, Seek as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::namespace;
 use crate::runtime::RuntimeError;
@@ -33,6 +36,9 @@ const PLACES: [&str; 6] = [
     "/sbin",
     "/bin",
 ];
+
+/// How long any verb may take, on the busiest machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where the unified hierarchy is mounted on a host that has both kinds of cgroups.
 const HYBRID: &str = "/sys/fs/cgroup/unified";
@@ -127,7 +133,7 @@ impl OciRuntime {
     pub(super) fn call_here(&self, args: &[&str], output: Option<OwnedFd>) -> Result<(), Refusal> {
         let mut log = Log::new()?;
         let mut command = self.command(&log);
-        command.args(args).stdin(Stdio::null());
+        command.args(args).stdin(nothing_to_read()?);
         match output {
             Some(output) => {
                 command.stdout(output.try_clone()?).stderr(output);
@@ -136,7 +142,17 @@ impl OciRuntime {
                 command.stdout(Stdio::null()).stderr(Stdio::null());
             }
         }
-        let status = command.spawn()?.wait()?;
+        let begin = Instant::now();
+        let mut child = command.spawn()?;
+        let Some(status) = wait_at_most(&mut child, PATIENCE)? else {
+            child.kill()?;
+            child.wait()?;
+            return Err(Refusal(format!(
+                "{} does not come to an end",
+                self.path.display()
+            )));
+        };
+        tracing::debug!(verb = args[0], took = ?begin.elapsed(), "called the OCI runtime");
         if status.success() {
             return Ok(());
         }
@@ -173,7 +189,10 @@ impl OciRuntime {
             .arg("--process")
             .arg(&description.path)
             .arg(id);
-        command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+        command
+            .stdin(nothing_to_read()?)
+            .stdout(stdout)
+            .stderr(stderr);
         let mounts = self.mounts.as_ref().map(|fd| fd.as_fd());
         let handle = tokio::runtime::Handle::current();
         let child = namespace::within(mounts, || {
@@ -196,6 +215,26 @@ pub(super) struct Running {
     _description: Log,
 }
 
+/// Waits for a child; `None` when it has not ended in time.
+fn wait_at_most(child: &mut Child, time: Duration) -> io::Result<Option<ExitStatus>> {
+    let ended = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    let mut poll = [PollFd::new(&ended, PollFlags::IN)];
+    let end = Instant::now() + time;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let left = Timespec {
+            tv_sec: left.as_secs().cast_signed(),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        match rustix::event::poll(&mut poll, Some(&left)) {
+            Ok(0) => return Ok(None),
+            Ok(_) => return child.wait().map(Some),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 impl Kind {
     fn of(version: &str) -> Self {
         match version.split([' ', '\n']).next() {
@@ -204,6 +243,13 @@ impl Kind {
             _ => Self::Other,
         }
     }
+}
+
+/// Standard input for what runs inside: a pipe at its end. Not the host's `/dev/null`: a runtime gives
+/// its container's root whatever the standard streams are, and that device is everybody's.
+fn nothing_to_read() -> io::Result<OwnedFd> {
+    let (reader, _writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    Ok(reader)
 }
 
 fn locate(name: &Path) -> Option<PathBuf> {

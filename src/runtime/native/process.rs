@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -63,6 +64,23 @@ impl Process {
             tv_nsec: 0,
         };
         matches!(rustix::event::poll(&mut poll, Some(&now)), Ok(0))
+    }
+
+    /// Which program it runs, by device and inode; none when it is gone.
+    pub(super) fn program(&self) -> Option<(u64, u64)> {
+        let metadata = std::fs::metadata(format!("/proc/{}/exe", self.id.pid)).ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    }
+
+    /// Whether it has a handler for that signal: a first process of a pid namespace never sees one
+    /// that it has none for. Unknown is yes.
+    pub(super) fn catches(&self, signal: i32) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id.pid));
+        let caught = status.ok().and_then(|text| {
+            let mask = text.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+            u64::from_str_radix(mask.trim(), 16).ok()
+        });
+        caught.is_none_or(|mask| mask & (1 << (signal - 1).clamp(0, 63)) != 0)
     }
 
     /// Sends a signal; not an error when it is gone.

@@ -31,7 +31,7 @@ impl Engine {
         let records = blocking(move || {
             engine.end_orphaned_calls();
             engine.empty_side_places();
-            engine.read_records()
+            Ok(engine.read_records())
         })
         .await?;
         for record in records {
@@ -93,7 +93,7 @@ impl Engine {
         }
     }
 
-    fn read_records(&self) -> Result<Vec<Record>, RuntimeError> {
+    fn read_records(&self) -> Vec<Record> {
         let mut records = Vec::new();
         for dir in entries_of(&self.layout.containers()) {
             let path = dir.join("container.json");
@@ -105,7 +105,7 @@ impl Engine {
                 Err(error) => tracing::error!(path = %path.display(), %error, "cannot be read"),
             }
         }
-        Ok(records)
+        records
     }
 
     /// A container that an earlier server started and that still runs.
@@ -125,6 +125,7 @@ impl Engine {
         if !process.alive() || !here {
             return None;
         }
+        self.cgroups.thaw(&self.layout.cgroup(&entry.id));
         let log = self.layout.console(&entry.id);
         let console = Tree::of_process(state.init.pid)
             .and_then(|tree| tree.open_known("/dev/console", state.console))
@@ -159,6 +160,12 @@ impl Engine {
         removed.extend(blocking(move || Ok(engine.sweep())).await?);
         self.network.ensure().await?;
         removed.extend(self.network.sweep(&self.slots()).await?);
+        let used: Vec<_> = self
+            .entries()
+            .iter()
+            .map(|entry| lock(&entry.record).rootfs.clone())
+            .collect();
+        removed.extend(self.images.collect(&used).await?);
         let facts = known.iter().map(|id| (id.clone(), self.fact(id))).collect();
         Ok(Reconciled { facts, removed })
     }

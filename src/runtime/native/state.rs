@@ -11,7 +11,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
@@ -26,7 +26,7 @@ pub(super) const IDS: u32 = 65_536;
 /// other container engines use.
 const FIRST_ID: u32 = 0x3000_0000;
 /// The last slot whose ids still fit below 2^31, where some tools take ids for negative.
-const LAST_SLOT: u32 = (0x7fff_0000 - FIRST_ID) / IDS;
+const LAST_SLOT: u32 = (0x7fff_0000 - FIRST_ID) / IDS - 1;
 
 /// Names one of the ranges of ids and addresses on this host; a container keeps its own for life,
 /// because its disk holds files of these ids.
@@ -181,12 +181,14 @@ impl Layout {
     }
 }
 
-/// Makes a directory and those above it; not an error when it is there.
+/// Makes a directory of that mode, with those above it; not an error when it is there.
 pub(super) fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(mode)
-        .create(path)
+        .create(path)?;
+    // Whatever the server's umask is.
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
 /// Writes a JSON file so that a reader sees the old or the new one, whole, also after a crash.

@@ -10,8 +10,8 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, fchmod, fchown, fstat,
-    mkdirat, openat, openat2, renameat, unlinkat,
+    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chmodat, chownat, fchmod, fchown,
+    fstat, mkdirat, openat, openat2, renameat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -112,6 +112,8 @@ impl Tree {
                     Some(gid),
                     AtFlags::SYMLINK_NOFOLLOW,
                 )?;
+                // Whatever the server's umask is.
+                chmodat(&above, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
             }
             Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),

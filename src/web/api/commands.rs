@@ -14,7 +14,7 @@ use crate::domain::commands::{self, Command, NewCommand};
 use crate::domain::ctx::Ctx;
 use crate::domain::time::Time;
 use crate::error::{Error, Result};
-use crate::web::extract::{Json, Query, Whole};
+use crate::web::extract::{Json, Query, QueryWhole, Whole};
 use crate::web::reply::{Data, Listed, Reply};
 
 /// Longest wait for an end, in seconds.
@@ -81,7 +81,7 @@ impl From<Command> for CommandView {
 /// `?wait_seconds=`.
 #[derive(Debug, Deserialize)]
 pub struct WaitQuery {
-    wait_seconds: Option<i64>,
+    wait_seconds: Option<QueryWhole>,
 }
 
 /// # Errors
@@ -114,7 +114,7 @@ pub async fn list(
 /// # Errors
 /// As `commands::get`.
 pub async fn get(ctx: Ctx, id: Path<String>, query: Query<WaitQuery>) -> Reply<CommandView> {
-    let wait = query.0.wait_seconds.unwrap_or_default();
+    let wait = query.0.wait_seconds.map_or(0, |whole| whole.0);
     let wait = u64::try_from(wait)
         .ok()
         .filter(|wait| *wait <= MAX_WAIT)

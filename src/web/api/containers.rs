@@ -14,7 +14,7 @@ use crate::domain::ctx::Ctx;
 use crate::domain::page::PageRequest;
 use crate::domain::time::Time;
 use crate::error::{Error, Result};
-use crate::web::extract::{Json, Query, Whole};
+use crate::web::extract::{Json, Query, QueryWhole, Whole};
 use crate::web::reply::{Data, Listed, Reply};
 
 /// Most lines of a console that are given at once.
@@ -112,7 +112,7 @@ pub struct ListQuery {
     state: Option<String>,
     q: Option<String>,
     mine: Option<bool>,
-    limit: Option<i64>,
+    limit: Option<QueryWhole>,
     cursor: Option<String>,
 }
 
@@ -132,7 +132,7 @@ impl ListQuery {
             state,
             q: self.q,
             mine: self.mine.unwrap_or_default(),
-            page: PageRequest::parse(self.limit, self.cursor.as_deref())?,
+            page: PageRequest::parse(self.limit.map(|whole| whole.0), self.cursor.as_deref())?,
         })
     }
 }
@@ -146,7 +146,7 @@ pub struct ForceQuery {
 /// `?tail=`.
 #[derive(Debug, Deserialize)]
 pub struct TailQuery {
-    tail: Option<i64>,
+    tail: Option<QueryWhole>,
 }
 
 /// # Errors
@@ -206,7 +206,7 @@ pub async fn metrics(ctx: Ctx, id: Path<String>) -> Reply<ContainerMetrics> {
 /// # Errors
 /// As `containers::logs`.
 pub async fn logs(ctx: Ctx, id: Path<String>, query: Query<TailQuery>) -> Reply<LogsView> {
-    let tail = query.0.tail.unwrap_or(200);
+    let tail = query.0.tail.map_or(200, |whole| whole.0);
     if !(1..=MAX_TAIL).contains(&tail) {
         return Err(Error::field(
             "tail",

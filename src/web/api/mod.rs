@@ -15,18 +15,18 @@ pub mod tokens;
 
 use crate::domain::page::PageRequest;
 use crate::error::Result;
-use crate::web::extract::Whole;
+use crate::web::extract::{QueryWhole, Whole};
 
 /// `?limit=&cursor=`.
 #[derive(Debug, serde::Deserialize)]
 pub struct PageQuery {
-    limit: Option<i64>,
+    limit: Option<QueryWhole>,
     cursor: Option<String>,
 }
 
 impl PageQuery {
     fn parse(&self) -> Result<PageRequest> {
-        PageRequest::parse(self.limit, self.cursor.as_deref())
+        PageRequest::parse(self.limit.map(|whole| whole.0), self.cursor.as_deref())
     }
 }
 

@@ -11,7 +11,7 @@ use super::PageQuery;
 use crate::domain::ctx::Ctx;
 use crate::domain::time::Time;
 use crate::domain::tokens::{self, NewToken, Token};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::web::extract::{Json, Query};
 use crate::web::reply::{Data, Listed, Reply};
 
@@ -21,8 +21,7 @@ pub struct NewTokenBody {
     /// 1 to 100 characters.
     name: String,
     /// RFC 3339; never when none.
-    #[schema(value_type = Option<String>)]
-    expires_at: Option<DateTime<Utc>>,
+    expires_at: Option<String>,
     /// The whole account when none.
     scopes: Option<Vec<String>>,
 }
@@ -71,9 +70,17 @@ pub async fn list(ctx: Ctx, query: Query<PageQuery>) -> Result<Listed<TokenView>
 /// # Errors
 /// As `tokens::create`.
 pub async fn create(ctx: Ctx, body: Json<NewTokenBody>) -> Reply<TokenView> {
+    let expires_at = body.0.expires_at.map(|text| {
+        DateTime::parse_from_rfc3339(&text)
+            .map(|at| Time::from(at.with_timezone(&Utc)))
+            .map_err(|_| {
+                let rule = "expires_at must be a time such as 2030-01-31T12:00:00Z";
+                Error::field("expires_at", rule)
+            })
+    });
     let new = NewToken {
         name: body.0.name,
-        expires_at: body.0.expires_at.map(Time::from),
+        expires_at: expires_at.transpose()?,
         scopes: body.0.scopes,
     };
     let (token, secret) = tokens::create(&ctx, new).await?;

@@ -67,7 +67,20 @@ pub struct ActivityPage {
 /// As `containers::list` and `users::list`.
 pub async fn entries(frame: &Frame, log: Vec<AuditEntry>) -> Result<Vec<Entry>> {
     let names = names(frame).await?;
-    let mut hosts = HashMap::new();
+    // What is gone is known by what the log says of it.
+    let mut hosts: HashMap<String, Target> = HashMap::new();
+    for entry in &log {
+        let hostname = entry.metadata.get("hostname").and_then(Value::as_str);
+        if let (Some(id), Some(hostname)) = (&entry.container_id, hostname) {
+            hosts.insert(
+                id.clone(),
+                Target {
+                    label: hostname.to_owned(),
+                    href: None,
+                },
+            );
+        }
+    }
     if log.iter().any(|entry| entry.container_id.is_some()) {
         let page = PageRequest::parse(Some(200), None)?;
         let query = ContainerQuery {
@@ -75,7 +88,14 @@ pub async fn entries(frame: &Frame, log: Vec<AuditEntry>) -> Result<Vec<Entry>> 
             ..ContainerQuery::default()
         };
         for container in containers::list(&frame.ctx, query).await?.items {
-            hosts.insert(container.id.to_string(), container.hostname);
+            let href = Some(format!("/containers/{}", container.id));
+            hosts.insert(
+                container.id.to_string(),
+                Target {
+                    label: container.hostname,
+                    href,
+                },
+            );
         }
     }
     Ok(log
@@ -101,7 +121,7 @@ fn view(
     frame: &Frame,
     entry: AuditEntry,
     names: &HashMap<String, String>,
-    hosts: &HashMap<String, String>,
+    hosts: &HashMap<String, Target>,
 ) -> Entry {
     let fact = |name: &str| {
         entry
@@ -111,16 +131,10 @@ fn view(
             .map(str::to_owned)
     };
     let target = match &entry.container_id {
-        Some(id) => Some(match hosts.get(id) {
-            Some(hostname) => Target {
-                label: hostname.clone(),
-                href: Some(format!("/containers/{id}")),
-            },
-            None => Target {
-                label: fact("hostname").unwrap_or_else(|| id.clone()),
-                href: None,
-            },
-        }),
+        Some(id) => Some(hosts.get(id).cloned().unwrap_or_else(|| Target {
+            label: id.clone(),
+            href: None,
+        })),
         None => ["name", "email", "route"]
             .into_iter()
             .find_map(fact)

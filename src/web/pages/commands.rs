@@ -142,7 +142,7 @@ pub struct CommandPage {
 
 /// The part that is fetched again while it runs.
 #[derive(Template)]
-#[template(path = "pages/command.html", block = "command")]
+#[template(path = "components/command_view.html")]
 pub struct CommandFragment {
     pub shell: Shell,
     pub command: CommandView,

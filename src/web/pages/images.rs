@@ -109,7 +109,7 @@ pub struct ImagesPage {
 
 /// The list alone.
 #[derive(Template)]
-#[template(path = "pages/images.html", block = "images")]
+#[template(path = "components/image_list.html")]
 pub struct ImagesFragment {
     pub shell: Shell,
     pub images: Vec<ImageView>,

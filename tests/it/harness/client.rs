@@ -17,8 +17,6 @@ const INTERNALS: &[&str] = &[
     "RUST_",
     "libpq",
     "overlay",
-    "crun",
-    "runc",
     "/run/hzel",
     "native/",
 ];
@@ -156,10 +154,6 @@ impl Client {
     pub async fn post_raw(&self, path: &str, body: impl Into<reqwest::Body>) -> Reply {
         let request = self.request("POST", path).body(body);
         send(request.header("content-type", "application/json")).await
-    }
-
-    pub async fn post_form(&self, path: &str, fields: &[(&str, &str)]) -> Reply {
-        send(self.request("POST", path).form(fields)).await
     }
 
     pub async fn sign_in(&self, email: &str, password: &str) -> Session {

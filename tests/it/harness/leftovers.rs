@@ -104,6 +104,13 @@ impl Leftovers {
             command.args(["link", "delete", name]);
             process::run(command, "");
         }
+        // The installation's block of addresses, which the machine's routes keep for it.
+        let block = fs::read_to_string(data_dir.join("native/network.json")).unwrap_or_default();
+        if let Some(block) = block.split('"').find(|word| word.ends_with("/16")) {
+            let mut command = Command::new("ip");
+            command.args(["route", "delete", "unreachable", block]);
+            process::run(command, "");
+        }
         for line in &found.tables {
             let mut command = Command::new("nft");
             command.arg("delete").args(line.split_whitespace());

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use super::super::network::block::remembered_in;
 use super::super::network::netlink::{Netlink, Route};
 use super::super::network::resolver::Resolver;
 use super::super::network::subnet::Subnet;
-use super::super::network::{remembered_in, sysctl};
+use super::super::network::sysctl;
 use super::{broken, ok, output, program, text, warning};
 use crate::runtime::Finding;
 
@@ -156,7 +157,7 @@ fn addresses(subnet: Option<Subnet>) -> Finding {
         }
     };
     let Some(subnet) = subnet else {
-        return match Subnet::choose(&routes, &[]) {
+        return match Subnet::suitable(&routes, &[]).next() {
             Some(subnet) => ok(NAME, format!("{subnet} is free")),
             None => broken(
                 NAME,

@@ -11,11 +11,13 @@
 //! on, the installation's nftables table is written, two rules go into Docker's chain for
 //! administrators where Docker is installed, and the whole block gets an `unreachable` route, so
 //! that a packet to an address without a container ends here and that a second installation
-//! chooses another block.
+//! chooses another block. While its server runs, a lock below `/run/hzel-blocks` says the same.
 //!
 //! Everything that belongs to an installation carries its four letters in its name: links
 //! `hz1a2b-<slot>`, table `hzel_1a2b`.
 
+pub(super) mod block;
+mod claim;
 pub(super) mod netlink;
 pub(super) mod resolver;
 mod rules;
@@ -25,17 +27,18 @@ pub(super) mod sysctl;
 mod tests;
 
 use std::collections::HashSet;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use self::netlink::{Netlink, Route, Scope};
+use self::claim::Claim;
+use self::netlink::{Netlink, Scope};
 use self::resolver::Resolver;
 use self::subnet::Subnet;
 use crate::runtime::RuntimeError;
@@ -57,14 +60,10 @@ pub struct Network(Arc<Inner>);
 struct Inner {
     instance: String,
     subnet: Subnet,
+    /// Keeps other installations from choosing the same; none where locks cannot be made.
+    _claim: Option<Claim>,
     /// Of the default route's link at the last [`Network::ensure`]; 0 before.
     mtu: AtomicU32,
-}
-
-/// `network.json`.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct Remembered {
-    subnet: String,
 }
 
 impl Network {
@@ -76,15 +75,13 @@ impl Network {
     /// [`RuntimeError::Failed`] when the file cannot be read or written.
     pub async fn new(instance: &str, data_dir: &Path) -> Result<Self, RuntimeError> {
         let instance = instance.to_owned();
-        let file = file_in(data_dir);
+        let file = block::file_in(data_dir);
         blocking(move || {
-            let subnet = match remembered(&file)? {
-                Some(subnet) => subnet,
-                None => choose(&file)?,
-            };
+            let (subnet, claim) = block::take_up(&file, &instance)?;
             Ok(Self(Arc::new(Inner {
                 instance,
                 subnet,
+                _claim: claim,
                 mtu: AtomicU32::new(0),
             })))
         })
@@ -249,7 +246,7 @@ impl Network {
 impl Inner {
     /// What all names of our links begin with.
     fn prefix(&self) -> String {
-        format!("hz{}-", self.instance)
+        prefix(&self.instance)
     }
 
     /// The name of this machine's end of a slot's link: at most 15 bytes, as slots that have an
@@ -397,71 +394,9 @@ fn uplink_mtu(host: &mut Netlink) -> io::Result<u32> {
     Ok(host.mtu(index)?.unwrap_or(USUAL_MTU))
 }
 
-/// Reads the remembered block.
-fn remembered(file: &Path) -> Result<Option<Subnet>, RuntimeError> {
-    let bytes = match std::fs::read(file) {
-        Ok(bytes) => bytes,
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(cause) => return Err(failed(cause)),
-    };
-    let read: Remembered = serde_json::from_slice(&bytes)
-        .map_err(|cause| failed(io::Error::other(format!("{}: {cause}", file.display()))))?;
-    Subnet::parse(&read.subnet).map(Some).ok_or_else(|| {
-        failed(io::Error::other(format!(
-            "{}: {} is no subnet",
-            file.display(),
-            read.subnet
-        )))
-    })
-}
-
-/// The block an installation has chosen, if it has one that can be read.
-pub(super) fn remembered_in(data_dir: &Path) -> Option<Subnet> {
-    remembered(&file_in(data_dir)).ok().flatten()
-}
-
-/// Where the block is remembered.
-fn file_in(data_dir: &Path) -> PathBuf {
-    data_dir.join("native").join("network.json")
-}
-
-/// Chooses a block that is free on this machine, and remembers it.
-fn choose(file: &Path) -> Result<Subnet, RuntimeError> {
-    let routes: Vec<Route> = Netlink::open()
-        .and_then(|mut host| host.routes())
-        .map_err(failed)?;
-    let servers = match Resolver::of_this_machine() {
-        Resolver::Servers(list) => list,
-        _ => Vec::new(),
-    };
-    let subnet = Subnet::choose(&routes, &servers).ok_or_else(|| {
-        RuntimeError::Unavailable(
-            "no private network is free: this machine has routes to all of 10.209.0.0/16 to \
-             10.254.0.0/16 and 172.20.0.0/16 to 172.29.0.0/16"
-                .into(),
-        )
-    })?;
-    let text = serde_json::to_vec(&Remembered {
-        subnet: subnet.to_string(),
-    })
-    .map_err(|cause| failed(cause.into()))?;
-    write_whole(file, &text).map_err(failed)?;
-    Ok(subnet)
-}
-
-/// Writes a file so that after a crash it is there whole or not at all.
-fn write_whole(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = file
-        .parent()
-        .ok_or_else(|| io::Error::other("no directory"))?;
-    std::fs::create_dir_all(directory)?;
-    let mut temporary = PathBuf::from(file);
-    temporary.set_extension("new");
-    let mut new = std::fs::File::create(&temporary)?;
-    new.write_all(bytes)?;
-    new.sync_all()?;
-    std::fs::rename(&temporary, file)?;
-    std::fs::File::open(directory)?.sync_all()
+/// What the names of an installation's links begin with.
+fn prefix(instance: &str) -> String {
+    format!("hz{instance}-")
 }
 
 /// Runs what asks the kernel on a thread that may wait.

@@ -283,7 +283,7 @@ mod tests {
     use super::*;
 
     fn rules(resolver: Resolver) -> String {
-        let subnet = Subnet::choose(&[], &[]).unwrap();
+        let subnet = Subnet::suitable(&[], &[]).next().unwrap();
         let rules = Rules {
             table: "hzel_1a2b".into(),
             links: "hz1a2b-".into(),

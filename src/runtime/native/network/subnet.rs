@@ -25,17 +25,27 @@ impl Subnet {
             .chain((20..=29).map(|second| Self(172, second)))
     }
 
-    /// The first one that shares no address with a route, an address or a name server of this
-    /// machine.
-    pub fn choose(routes: &[Route], avoid: &[Ipv4Addr]) -> Option<Self> {
-        Self::candidates().find(|candidate| {
-            routes
+    /// Those that share no address with a route, an address or a name server of this machine, best
+    /// first. Last come those that only have the `unreachable` route of an installation whose
+    /// containers do not run: it may be gone for good, and nobody would ever remove that route.
+    pub fn suitable<'a>(
+        routes: &'a [Route],
+        avoid: &'a [Ipv4Addr],
+    ) -> impl Iterator<Item = Self> + 'a {
+        let fits = move |candidate: Self, left_over: bool| {
+            let mut marked = false;
+            let free = routes
                 .iter()
-                .all(|route| !candidate.overlaps(route.destination, route.prefix))
-                && avoid
-                    .iter()
-                    .all(|address| !candidate.overlaps(*address, 32))
-        })
+                .filter(|route| candidate.overlaps(route.destination, route.prefix))
+                .all(|route| {
+                    marked = true;
+                    route.ours && !route.unicast
+                });
+            let asked = avoid.iter().any(|address| candidate.overlaps(*address, 32));
+            free && !asked && marked == left_over
+        };
+        let fresh = Self::candidates().filter(move |candidate| fits(*candidate, false));
+        fresh.chain(Self::candidates().filter(move |candidate| fits(*candidate, true)))
     }
 
     /// Reads the form that [`std::fmt::Display`] writes.
@@ -95,23 +105,27 @@ mod tests {
         }
     }
 
+    fn choose(routes: &[Route], avoid: &[Ipv4Addr]) -> Option<Subnet> {
+        Subnet::suitable(routes, avoid).next()
+    }
+
     #[test]
     fn the_first_free_block_is_chosen() {
-        assert_eq!(Subnet::choose(&[], &[]), Some(Subnet(10, 209)));
+        assert_eq!(choose(&[], &[]), Some(Subnet(10, 209)));
         assert_eq!(
-            Subnet::choose(&[route([0, 0, 0, 0], 0)], &[]),
+            choose(&[route([0, 0, 0, 0], 0)], &[]),
             Some(Subnet(10, 209))
         );
         assert_eq!(
-            Subnet::choose(&[route([10, 209, 7, 0], 24)], &[]),
+            choose(&[route([10, 209, 7, 0], 24)], &[]),
             Some(Subnet(10, 210))
         );
         assert_eq!(
-            Subnet::choose(&[route([10, 208, 0, 0], 14)], &[]),
+            choose(&[route([10, 208, 0, 0], 14)], &[]),
             Some(Subnet(10, 212))
         );
         assert_eq!(
-            Subnet::choose(&[], &[[10, 209, 0, 53].into()]),
+            choose(&[], &[[10, 209, 0, 53].into()]),
             Some(Subnet(10, 210))
         );
     }
@@ -119,9 +133,29 @@ mod tests {
     #[test]
     fn a_machine_that_routes_all_of_ten_gets_another() {
         let routes = [route([10, 0, 0, 0], 8), route([172, 20, 3, 1], 32)];
-        assert_eq!(Subnet::choose(&routes, &[]), Some(Subnet(172, 21)));
+        assert_eq!(choose(&routes, &[]), Some(Subnet(172, 21)));
         let all = [route([10, 0, 0, 0], 8), route([172, 16, 0, 0], 12)];
-        assert_eq!(Subnet::choose(&all, &[]), None);
+        assert_eq!(choose(&all, &[]), None);
+    }
+
+    #[test]
+    fn what_gone_installations_left_is_taken_last() {
+        let mark = |second| Route {
+            ours: true,
+            unicast: false,
+            link: None,
+            ..route([10, second, 0, 0], 16)
+        };
+        let container = Route {
+            ours: true,
+            ..route([10, 209, 0, 1], 32)
+        };
+        let found: Vec<Subnet> =
+            Subnet::suitable(&[mark(209), mark(210), container], &[]).collect();
+        assert_eq!(found.first(), Some(&Subnet(10, 211)));
+        assert_eq!(found.last(), Some(&Subnet(10, 210)));
+        assert!(!found.contains(&Subnet(10, 209)), "its containers run");
+        assert_eq!(found.len(), Subnet::candidates().count() - 1);
     }
 
     #[test]

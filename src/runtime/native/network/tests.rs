@@ -226,8 +226,12 @@ fn the_block_is_remembered() {
         let first = Network::new("beef", directory.path()).await.unwrap();
         let again = Network::new("beef", directory.path()).await.unwrap();
         assert_eq!(first.subnet(), again.subnet());
-        assert_eq!(remembered_in(directory.path()), Some(first.subnet()));
-        std::fs::write(file_in(directory.path()), "{\"subnet\":\"8.8.0.0/16\"}").unwrap();
+        assert_eq!(block::remembered_in(directory.path()), Some(first.subnet()));
+        std::fs::write(
+            block::file_in(directory.path()),
+            "{\"subnet\":\"8.8.0.0/16\"}",
+        )
+        .unwrap();
         assert!(Network::new("beef", directory.path()).await.is_err());
     });
 }

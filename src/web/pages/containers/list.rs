@@ -3,6 +3,7 @@
 use actix_web::HttpResponse;
 use askama::Template;
 
+use super::usage;
 use super::{BoxView, create_call};
 use crate::domain::containers::{self, ContainerQuery, ContainerState};
 use crate::domain::page::PageRequest;
@@ -32,7 +33,7 @@ impl ContainersPage {
 
 /// The part that is fetched again and again.
 #[derive(Template)]
-#[template(path = "pages/containers.html", block = "boxes")]
+#[template(path = "components/box_list.html")]
 pub struct ContainersFragment {
     pub shell: Shell,
     pub list: List,
@@ -46,6 +47,8 @@ pub struct List {
     pub state: Option<Mark>,
     /// The address of this list, with its filter.
     pub here: String,
+    /// Whether what they use was measured.
+    pub measured: bool,
     /// The address of the next page.
     pub next: Option<String>,
 }
@@ -150,7 +153,7 @@ pub async fn show(frame: Frame, asked: Query<Asked>) -> Result<HttpResponse> {
         page: PageRequest::parse(Some(100), asked.cursor.as_deref())?,
     };
     let page = containers::list(&frame.ctx, query).await?;
-    let list = List {
+    let mut list = List {
         boxes: page
             .items
             .into_iter()
@@ -160,9 +163,16 @@ pub async fn show(frame: Frame, asked: Query<Asked>) -> Result<HttpResponse> {
         here: asked.address(asked.cursor.as_deref()),
         next: page.next.map(|cursor| asked.address(Some(&cursor))),
         q: asked.q,
+        measured: frame.part,
     };
     let shell = frame.shell(Place::Containers, "Containers")?;
     if frame.part {
+        // The page comes without, so that it comes at once; its first look again brings them.
+        let measured = list.boxes.iter().map(|b| usage::of(&frame, b));
+        let measured = futures_util::future::join_all(measured).await;
+        for (b, usage) in list.boxes.iter_mut().zip(measured) {
+            b.usage = usage;
+        }
         return html(&ContainersFragment { shell, list });
     }
     html(&ContainersPage {

@@ -4,7 +4,9 @@ pub mod act;
 pub mod detail;
 pub mod list;
 pub mod new;
+pub mod usage;
 
+use self::usage::Usage;
 use super::mark::Mark;
 use super::say::{self, When};
 use super::shell::Frame;
@@ -29,6 +31,8 @@ pub struct BoxView {
     pub created: When,
     pub started: Option<When>,
     pub may: May,
+    /// What it uses now, where that was measured.
+    pub usage: Option<Usage>,
 }
 
 /// The API call that makes a box, to paste into a shell.
@@ -42,6 +46,10 @@ fn create_call(public_url: &str, json: &str) -> String {
 
 /// What the one who looks may do with a box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a permission of its own"
+)]
 pub struct May {
     pub read_metrics: bool,
     pub start_stop: bool,
@@ -75,6 +83,7 @@ impl BoxView {
                 run_commands: held.has(Permissions::TERMINAL),
                 delete: held.has(Permissions::DELETE),
             },
+            usage: None,
         }
     }
 
@@ -94,6 +103,22 @@ impl BoxView {
     #[must_use]
     pub fn disk(&self) -> String {
         format!("{} GiB", self.disk_gb)
+    }
+
+    /// Thousandths of its CPUs in use, as far as measured; likewise the next two.
+    #[must_use]
+    pub fn cpu_share(&self) -> u64 {
+        self.usage.as_ref().map_or(0, Usage::cpu_share)
+    }
+
+    #[must_use]
+    pub fn memory_share(&self) -> u64 {
+        self.usage.as_ref().map_or(0, Usage::memory_share)
+    }
+
+    #[must_use]
+    pub fn disk_share(&self) -> u64 {
+        self.usage.as_ref().map_or(0, Usage::disk_share)
     }
 
     #[must_use]
