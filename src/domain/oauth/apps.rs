@@ -220,7 +220,7 @@ pub async fn create(ctx: &Ctx, new: NewApplication) -> Result<(Application, Opti
     let inner = ctx.clone();
     ctx.db()
         .write(move |conn| {
-            if let Some(app) = idempotency::replay::<Application>(conn, &inner, "oauth/apps")? {
+            if let Some(app) = idempotency::replay::<Application>(conn, &inner)? {
                 return Ok((app, None));
             }
             db::oauth_apps::insert(conn, &row)?;
@@ -229,7 +229,7 @@ pub async fn create(ctx: &Ctx, new: NewApplication) -> Result<(Application, Opti
                 .with("name", row.name.as_str());
             audit::record(conn, &inner, event)?;
             let app = Application::from(row);
-            idempotency::keep(conn, &inner, "oauth/apps", &app)?;
+            idempotency::keep(conn, &inner, &app)?;
             Ok((app, secret))
         })
         .await
