@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{AUTHORIZE, Answer, App, CALLBACK, VERIFIER, but, challenge, merge, without_image};
+use crate::harness::client::send;
 use crate::harness::{ADMIN, Client, Kind, Reply, Session};
 
 on_both_by_hand!(question, decision, page, metadata);
@@ -180,7 +181,7 @@ async fn press(client: &Client, html: &str, decision: &str) -> Reply {
     let all = fields(html);
     let mut pairs: Vec<(&str, &str)> = all.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
     pairs.push(("decision", decision));
-    client.post_form("/oauth/consent", &pairs).await
+    send(client.request("POST", "/oauth/consent").form(&pairs)).await
 }
 
 async fn page(kind: Kind) {
@@ -219,7 +220,8 @@ async fn page(kind: Kind) {
         let browser = user.client.with("accept", "text/html");
         let without = server.anonymous().with("cookie", &user.cookie);
         let bare: Vec<(&str, &str)> = vec![("decision", "approve")];
-        assert_eq!(without.post_form("/oauth/consent", &bare).await.status, 403);
+        let reply = send(without.request("POST", "/oauth/consent").form(&bare)).await;
+        assert_eq!(reply.status, 403, "{reply:?}");
 
         let denied = press(&user.client, &shown.text, "deny").await;
         assert_eq!(denied.status, 303, "{denied:?}");
