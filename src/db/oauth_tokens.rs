@@ -267,3 +267,96 @@ pub fn delete_ended(conn: &mut Conn, now: Time, codes_before: Time) -> Result<us
         + diesel::delete(codes).execute(conn)?
         + diesel::delete(families).execute(conn)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, TimeDelta};
+
+    use super::*;
+    use crate::db::{Db, Url, oauth_apps, users};
+    use crate::domain::users::{Role, Status};
+
+    #[test]
+    fn what_has_ended_is_forgotten_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hzel.db").display().to_string();
+        let db = Db::open(&Url::Sqlite(path), 1).unwrap();
+        db.migrate().unwrap();
+        let then = Time::from(DateTime::from_timestamp(1_700_000_000, 0).unwrap());
+        let after = |days| then.plus(TimeDelta::days(days));
+        let left = db.write_blocking(|conn| {
+            let user_id = UserId::new(then.utc());
+            users::insert(
+                conn,
+                &UserRow {
+                    id: user_id.clone(),
+                    email: "a@example.org".into(),
+                    display_name: "a".into(),
+                    role: Role::User,
+                    status: Status::Active,
+                    password_hash: None,
+                    created_at: then,
+                    updated_at: then,
+                },
+            )?;
+            let app_id = AppId::new(then.utc());
+            oauth_apps::insert(
+                conn,
+                &oauth_apps::AppRow {
+                    id: app_id.clone(),
+                    client_id: "x".into(),
+                    user_id: user_id.clone(),
+                    name: "x".into(),
+                    description: String::new(),
+                    redirect_uris: "[]".into(),
+                    public: true,
+                    secret_hash: None,
+                    secret_prefix: None,
+                    created_at: then,
+                    updated_at: then,
+                },
+            )?;
+            for (name, days) in [("old", 30), ("new", 60)] {
+                let family = FamilyRow {
+                    id: FamilyId::new(then.utc()),
+                    app_id: app_id.clone(),
+                    user_id: user_id.clone(),
+                    scopes: String::new(),
+                    created_at: then,
+                    expires_at: after(days),
+                    revoked_at: None,
+                    refresh_revoked_at: None,
+                };
+                insert_family(conn, &family)?;
+                let refresh = RefreshTokenRow {
+                    id: RefreshTokenId::new(then.utc()),
+                    hash: name.into(),
+                    family_id: family.id.clone(),
+                    created_at: then,
+                    expires_at: after(days),
+                    used_at: Some(then),
+                };
+                insert_refresh(conn, &refresh)?;
+                let access = AccessTokenRow {
+                    id: AccessTokenId::new(then.utc()),
+                    hash: name.into(),
+                    family_id: family.id,
+                    scopes: String::new(),
+                    created_at: then,
+                    expires_at: after(days),
+                    revoked_at: None,
+                };
+                insert_access(conn, &access)?;
+            }
+            delete_ended(conn, after(45), after(15))?;
+            let known = |name: &str, conn: &mut Conn| -> Result<(bool, bool)> {
+                Ok((
+                    access(conn, name)?.is_some(),
+                    refresh(conn, name)?.is_some(),
+                ))
+            };
+            Ok((known("old", conn)?, known("new", conn)?))
+        });
+        assert_eq!(left.unwrap(), ((false, false), (true, true)));
+    }
+}

@@ -116,7 +116,7 @@ pub async fn exchange(
     request: TokenRequest,
 ) -> std::result::Result<Issued, Refused> {
     let grant = Grant::of(request)?;
-    let client = client.ok_or(Refused::NoClient)?;
+    let client = known(ctx, client).await?;
     let inner = ctx.clone();
     ctx.db()
         .write(move |conn| {
@@ -164,6 +164,15 @@ fn identify(conn: &mut Conn, client: &Client) -> Step<AppRow> {
         (Some(_), None) | (None, Some(_)) => false,
     };
     Ok(if right { Ok(app) } else { Err(Refused::Client) })
+}
+
+/// Whoever is not known, or has not the secret, is refused before anything waits for the right to
+/// write: strangers must not hold up those who have it.
+async fn known(ctx: &Ctx, client: Option<Client>) -> std::result::Result<Client, Refused> {
+    let client = client.ok_or(Refused::NoClient)?;
+    let tried = client.clone();
+    let found = ctx.db().read(move |conn| identify(conn, &tried)).await?;
+    found.map(|_| client)
 }
 
 fn redeem(
@@ -411,7 +420,7 @@ pub async fn revoke(
     token: Option<String>,
 ) -> std::result::Result<(), Refused> {
     let token = required_token(token)?;
-    let client = client.ok_or(Refused::NoClient)?;
+    let client = known(ctx, client).await?;
     let inner = ctx.clone();
     ctx.db()
         .write(move |conn| {

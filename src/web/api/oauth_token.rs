@@ -209,6 +209,8 @@ fn basic(header: &str) -> Option<Client> {
 }
 
 fn refuse(refused: Refused, style: Style, basic: bool) -> HttpResponse {
+    let (error, _) = refused.code();
+    tracing::info!(error, "an application was refused");
     if style == Style::Envelope {
         return response(&refused.into_error());
     }

@@ -4,7 +4,7 @@ use actix_web::{HttpResponse, web};
 use askama::Template;
 
 use super::say::When;
-use super::scopes::allows;
+use super::scopes::all_allowed;
 use super::shell::{Frame, Place, Shell};
 use super::{html, see_other};
 use crate::domain::oauth::authorizations;
@@ -46,7 +46,7 @@ pub async fn show(frame: Frame) -> Result<HttpResponse> {
                 app_id: authorization.app_id.to_string(),
                 name: authorization.name,
                 owner_name: authorization.owner_name,
-                may: authorization.scopes.into_iter().map(allows).collect(),
+                may: all_allowed(&authorization.scopes),
                 created: frame.when(authorization.created_at),
                 last_used: authorization.last_used_at.map(|at| frame.when(at)),
             })

@@ -10,7 +10,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
 use super::form::Fields;
-use super::scopes::allows;
+use super::scopes::all_allowed;
 use super::shell::{Bare, Frame};
 use super::{html, see_other};
 use crate::auth::actor::Credential;
@@ -81,7 +81,7 @@ fn consent(frame: &Frame, checked: Checked) -> Result<ConsentPage> {
         app_name: checked.app_name().to_owned(),
         description: checked.description().to_owned(),
         email: caller.email.clone(),
-        may: checked.scopes.iter().copied().map(allows).collect(),
+        may: all_allowed(&checked.scopes),
         destination: destination(&checked.redirect_uri),
         parameters: checked.parameters(),
         owner_name: checked.owner_name,

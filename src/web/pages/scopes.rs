@@ -16,3 +16,12 @@ pub const fn allows(scope: Scope) -> &'static str {
         Scope::Profile => "read your name, e-mail address and role",
     }
 }
+
+/// All that an application with these scopes could do. Who its user is, it learns in any case: the
+/// address that tells takes every token.
+#[must_use]
+pub fn all_allowed(scopes: &[Scope]) -> Vec<&'static str> {
+    let always = (!scopes.contains(&Scope::Profile)).then_some(Scope::Profile);
+    let all = scopes.iter().copied().chain(always);
+    all.map(allows).collect()
+}
