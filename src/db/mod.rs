@@ -11,6 +11,8 @@ pub mod containers;
 pub mod idempotency;
 pub mod images;
 pub mod jobs;
+pub mod oauth_apps;
+pub mod oauth_tokens;
 pub mod schema;
 pub mod sessions;
 pub mod settings;

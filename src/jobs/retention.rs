@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::db;
 use crate::domain::ctx::Ctx;
-use crate::domain::{idempotency, sessions};
+use crate::domain::{idempotency, oauth, sessions};
 use crate::error::Result;
 
 /// How often the last uses of credentials are written.
@@ -48,6 +48,7 @@ pub async fn sweep(app: App, stop: CancellationToken) {
 async fn forget(app: &App) -> Result<()> {
     let ctx = Ctx::system(app.clone(), "retention");
     sessions::forget_ended(&ctx).await?;
+    oauth::forget_ended(&ctx).await?;
     let now = ctx.now();
     ctx.db()
         .write(move |conn| {

@@ -192,7 +192,7 @@ async fn csrf_is_right(
     request: &mut ServiceRequest,
 ) -> Result<()> {
     if let Actor::Caller(caller) = actor
-        && matches!(caller.credential, Credential::PersonalToken { .. })
+        && !caller.is_ambient()
     {
         return Ok(());
     }
@@ -202,7 +202,7 @@ async fn csrf_is_right(
     let wanted = match actor {
         Actor::Caller(caller) => match &caller.credential {
             Credential::Session { csrf_token, .. } => csrf_token.0.clone(),
-            Credential::PersonalToken { .. } => return Ok(()),
+            Credential::PersonalToken { .. } | Credential::OauthToken { .. } => return Ok(()),
         },
         // Before a session there is nothing to abuse through the API.
         Actor::Anonymous if endpoint.surface != Surface::Page => return Ok(()),

@@ -1,5 +1,7 @@
 //! The whole way of a person, in Debian's Chromium: with scripts, and with none.
 
+mod consent;
+
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

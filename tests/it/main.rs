@@ -19,3 +19,4 @@ mod envelope;
 mod faults;
 mod images;
 mod isolation;
+mod oauth;

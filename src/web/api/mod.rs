@@ -8,6 +8,8 @@ pub mod commands;
 pub mod containers;
 pub mod health;
 pub mod images;
+pub mod oauth;
+pub mod oauth_token;
 pub mod sessions;
 pub mod tokens;
 

@@ -7,13 +7,17 @@
 
 pub mod account;
 pub mod activity;
+pub mod apps;
+pub mod authorizations;
 pub mod commands;
+pub mod consent;
 pub mod containers;
 pub mod errors;
 pub mod form;
 pub mod images;
 pub mod mark;
 pub mod say;
+pub mod scopes;
 pub mod shell;
 pub mod sign_in;
 pub mod styleguide;

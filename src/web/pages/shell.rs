@@ -33,6 +33,8 @@ pub enum Place {
     Profile,
     Sessions,
     Styleguide,
+    Apps,
+    Authorizations,
 }
 
 /// Light or dark, by the system's preference unless someone chose. The choice is a cookie, so that
@@ -169,7 +171,7 @@ impl Frame {
         let csrf_token = match &caller.credential {
             Credential::Session { csrf_token, .. } => csrf_token.0.clone(),
             // Its forms are sent with the token itself, which needs no other.
-            Credential::PersonalToken { .. } => String::new(),
+            Credential::PersonalToken { .. } | Credential::OauthToken { .. } => String::new(),
         };
         Ok(Shell {
             viewer: Viewer {
