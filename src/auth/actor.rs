@@ -2,7 +2,7 @@
 //!
 //! To add a scope, add a word to [`Scope`] and name it at the routes that need it.
 
-use crate::domain::ids::{SessionId, TokenId, UserId};
+use crate::domain::ids::{AccessTokenId, AppId, SessionId, TokenId, UserId};
 use crate::domain::text_enum::text_enum;
 use crate::domain::users::Role;
 
@@ -39,17 +39,11 @@ pub enum Credential {
     PersonalToken {
         id: TokenId,
     },
-}
-
-impl Credential {
-    /// Under what the limit of its requests is counted.
-    #[must_use]
-    pub fn limit_key(&self) -> String {
-        match self {
-            Self::Session { id, .. } => format!("session:{id}"),
-            Self::PersonalToken { id } => format!("token:{id}"),
-        }
-    }
+    /// An application's access token: whoever the user is, it acts as `user`.
+    OauthToken {
+        id: AccessTokenId,
+        app_id: AppId,
+    },
 }
 
 /// A session's CSRF token; its text is not printed.
@@ -76,9 +70,26 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Whether a browser sends the credential by itself, so that a request may be another's doing.
+    #[must_use]
+    pub fn is_ambient(&self) -> bool {
+        matches!(self.credential, Credential::Session { .. })
+    }
+
     #[must_use]
     pub fn is_admin(&self) -> bool {
         self.role == Role::Admin
+    }
+
+    /// Under what the limit of its requests is counted.
+    #[must_use]
+    pub fn limit_key(&self) -> String {
+        match &self.credential {
+            Credential::Session { id, .. } => format!("session:{id}"),
+            Credential::PersonalToken { id } => format!("token:{id}"),
+            // Its access tokens change every quarter of an hour.
+            Credential::OauthToken { app_id, .. } => format!("app:{app_id}:{}", self.user_id),
+        }
     }
 
     /// The session that asks, if it is one.

@@ -8,9 +8,10 @@ use actix_web::dev::ServiceRequest;
 use actix_web::http::header;
 
 use super::actor::{Actor, Caller};
+use super::secrets;
 use super::session_store::CALLER;
 use crate::app::App;
-use crate::domain::tokens;
+use crate::domain::{oauth, tokens};
 use crate::error::{Error, Result};
 
 /// The actor of a request; anonymous only when no credential came with it.
@@ -26,9 +27,12 @@ pub async fn resolve(app: &App, request: &ServiceRequest) -> Result<Actor> {
         }
         let text = value.to_str().map_err(|_| Error::Unauthorized)?;
         let secret = bearer(text).ok_or(Error::Unauthorized)?;
-        let caller = tokens::authenticate(app, secret)
-            .await?
-            .ok_or(Error::Unauthorized)?;
+        let found = if secret.starts_with(secrets::ACCESS_TOKEN) {
+            oauth::token::authenticate(app, secret).await?
+        } else {
+            tokens::authenticate(app, secret).await?
+        };
+        let caller = found.ok_or(Error::Unauthorized)?;
         return Ok(Actor::Caller(Box::new(caller)));
     }
     if request.cookie(app.config.session_cookie()).is_some() {

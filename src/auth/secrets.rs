@@ -10,6 +10,12 @@ use crate::app::Entropy;
 
 /// A personal access token.
 pub const PERSONAL_TOKEN: &str = "hzel_";
+/// An OAuth application's access token.
+pub const ACCESS_TOKEN: &str = "hzat_";
+/// An OAuth application's refresh token.
+pub const REFRESH_TOKEN: &str = "hzrt_";
+/// An OAuth application's client secret.
+pub const CLIENT_SECRET: &str = "hzcs_";
 
 /// What a link to choose a new password carries.
 pub const PASSWORD_RESET: &str = "hzpr_";

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::db::{self, Db};
-use crate::domain::ids::{SessionId, TokenId};
+use crate::domain::ids::{AppId, SessionId, TokenId, UserId};
 use crate::domain::time::Time;
 use crate::error::Result;
 
@@ -16,6 +16,7 @@ use crate::error::Result;
 pub struct Touched {
     tokens: Mutex<HashMap<TokenId, Time>>,
     sessions: Mutex<HashMap<SessionId, Time>>,
+    authorizations: Mutex<HashMap<(UserId, AppId), Time>>,
 }
 
 impl Touched {
@@ -33,6 +34,13 @@ impl Touched {
             .insert(id.clone(), at);
     }
 
+    pub fn authorization(&self, user: &UserId, app: &AppId, at: Time) {
+        self.authorizations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert((user.clone(), app.clone()), at);
+    }
+
     /// Writes what was gathered.
     ///
     /// # Errors
@@ -42,7 +50,13 @@ impl Touched {
             std::mem::take(&mut *self.tokens.lock().unwrap_or_else(PoisonError::into_inner));
         let sessions =
             std::mem::take(&mut *self.sessions.lock().unwrap_or_else(PoisonError::into_inner));
-        if tokens.is_empty() && sessions.is_empty() {
+        let authorizations = std::mem::take(
+            &mut *self
+                .authorizations
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        if tokens.is_empty() && sessions.is_empty() && authorizations.is_empty() {
             return Ok(());
         }
         db.write(move |conn| {
@@ -51,6 +65,9 @@ impl Touched {
             }
             for (id, at) in &sessions {
                 db::sessions::set_last_seen(conn, id, *at)?;
+            }
+            for ((user, app), at) in &authorizations {
+                db::oauth_apps::set_last_used(conn, user, app, *at)?;
             }
             Ok(())
         })

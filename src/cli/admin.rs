@@ -2,7 +2,7 @@
 //!
 //! To add a command for another noun, translate its arguments here and call the domain.
 
-use std::io::BufRead;
+use std::io::{BufRead, Write};
 
 use chrono::TimeDelta;
 
@@ -140,8 +140,11 @@ pub fn migrate(config: Config) -> Outcome {
 pub fn openapi(config: &Config) -> Outcome {
     let document = document(config.public_url.as_str());
     let text = serde_json::to_string_pretty(&document).map_err(|e| e.to_string())?;
-    println!("{text}");
-    Ok(())
+    match writeln!(std::io::stdout(), "{text}") {
+        // Whoever reads may have seen enough.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.to_string()),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ pub mod containers;
 pub mod idempotency;
 pub mod images;
 pub mod jobs;
+pub mod oauth_apps;
+pub mod oauth_tokens;
 pub mod oidc;
 pub mod passkeys;
 pub mod password_resets;
@@ -201,6 +203,9 @@ impl Db {
             // A SQLite file cannot go away; a PostgreSQL server can restart.
             .test_on_check_out(postgres)
             .connection_timeout(Duration::from_secs(10));
+        if let Url::Sqlite(path) = url {
+            keep_private(path)?;
+        }
         // A first connection by hand tells the reason; the pool would retry until its time-out.
         drop(Manager(url.clone()).connect()?);
         let pool = builder.build(Manager(url.clone())).map_err(Failure::new)?;
@@ -289,6 +294,15 @@ impl Db {
         let mut conn = self.pool.get().map_err(|e| Error::from(Failure::new(e)))?;
         transaction(&mut conn, work)
     }
+}
+
+/// Makes the file, if there is none, for nobody else to read; SQLite gives its companions the same
+/// mode.
+fn keep_private(path: &str) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).create(true).mode(0o600);
+    options.open(path).map(drop).map_err(Failure::new)
 }
 
 fn transaction<T>(

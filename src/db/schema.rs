@@ -157,6 +157,85 @@ diesel::table! {
 }
 
 diesel::table! {
+    oauth_apps (id) {
+        id -> Text,
+        client_id -> Text,
+        user_id -> Text,
+        name -> Text,
+        description -> Text,
+        redirect_uris -> Text,
+        public -> Bool,
+        secret_hash -> Nullable<Text>,
+        secret_prefix -> Nullable<Text>,
+        created_at -> Timestamp,
+        updated_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    oauth_authorizations (id) {
+        id -> Text,
+        user_id -> Text,
+        app_id -> Text,
+        scopes -> Text,
+        created_at -> Timestamp,
+        updated_at -> Timestamp,
+        last_used_at -> Nullable<Timestamp>,
+    }
+}
+
+diesel::table! {
+    oauth_families (id) {
+        id -> Text,
+        app_id -> Text,
+        user_id -> Text,
+        scopes -> Text,
+        created_at -> Timestamp,
+        expires_at -> Timestamp,
+        revoked_at -> Nullable<Timestamp>,
+        refresh_revoked_at -> Nullable<Timestamp>,
+    }
+}
+
+diesel::table! {
+    oauth_codes (hash) {
+        hash -> Text,
+        app_id -> Text,
+        user_id -> Text,
+        redirect_uri -> Text,
+        scopes -> Text,
+        code_challenge -> Nullable<Text>,
+        family_id -> Nullable<Text>,
+        created_at -> Timestamp,
+        expires_at -> Timestamp,
+        used_at -> Nullable<Timestamp>,
+    }
+}
+
+diesel::table! {
+    oauth_access_tokens (id) {
+        id -> Text,
+        hash -> Text,
+        family_id -> Text,
+        scopes -> Text,
+        created_at -> Timestamp,
+        expires_at -> Timestamp,
+        revoked_at -> Nullable<Timestamp>,
+    }
+}
+
+diesel::table! {
+    oauth_refresh_tokens (id) {
+        id -> Text,
+        hash -> Text,
+        family_id -> Text,
+        created_at -> Timestamp,
+        expires_at -> Timestamp,
+        used_at -> Nullable<Timestamp>,
+    }
+}
+
+diesel::table! {
     password_resets (user_id) {
         user_id -> Text,
         hash -> Text,
@@ -231,3 +310,17 @@ diesel::joinable!(tokens -> users (user_id));
 diesel::joinable!(containers -> users (user_id));
 diesel::joinable!(commands -> containers (container_id));
 diesel::allow_tables_to_appear_in_same_query!(users, sessions, tokens, containers, commands, jobs);
+
+diesel::joinable!(oauth_apps -> users (user_id));
+diesel::joinable!(oauth_authorizations -> oauth_apps (app_id));
+diesel::joinable!(oauth_families -> users (user_id));
+diesel::joinable!(oauth_access_tokens -> oauth_families (family_id));
+diesel::joinable!(oauth_refresh_tokens -> oauth_families (family_id));
+diesel::allow_tables_to_appear_in_same_query!(
+    users,
+    oauth_apps,
+    oauth_authorizations,
+    oauth_families,
+    oauth_access_tokens,
+    oauth_refresh_tokens,
+);

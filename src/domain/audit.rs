@@ -65,6 +65,16 @@ text_enum! {
         CommandCancel = "command.cancel",
         ImageAdd = "image.add",
         ImageRemove = "image.remove",
+        AppCreate = "oauth.app.create",
+        AppUpdate = "oauth.app.update",
+        AppDelete = "oauth.app.delete",
+        AppSecret = "oauth.app.secret",
+        OauthAuthorize = "oauth.authorize",
+        OauthDeny = "oauth.deny",
+        OauthToken = "oauth.token",
+        OauthReplay = "oauth.replay",
+        OauthTokenRevoke = "oauth.token.revoke",
+        OauthRevoke = "oauth.revoke",
         Request = "request",
     }
 }
@@ -148,6 +158,10 @@ pub fn record(conn: &mut Conn, ctx: &Ctx, event: Event) -> Result<()> {
             let (kind, id) = match &caller.credential {
                 Credential::Session { id, .. } => ("session_id", id.as_str()),
                 Credential::PersonalToken { id } => ("token_id", id.as_str()),
+                Credential::OauthToken { id, app_id } => {
+                    metadata.insert("app_id".into(), app_id.as_str().into());
+                    ("access_token_id", id.as_str())
+                }
             };
             metadata.insert(kind.into(), id.into());
         }

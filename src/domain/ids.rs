@@ -114,6 +114,16 @@ ids! {
     IdentityId,
     /// A passkey.
     PasskeyId,
+    /// An application that asks users for access.
+    AppId,
+    /// What one user has allowed one application.
+    AuthorizationId,
+    /// All tokens that come from one authorization code.
+    FamilyId,
+    /// An application's access token.
+    AccessTokenId,
+    /// An application's refresh token.
+    RefreshTokenId,
 }
 
 #[cfg(test)]

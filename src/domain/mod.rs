@@ -12,6 +12,7 @@ pub mod idempotency;
 pub mod ids;
 pub mod images;
 pub mod jobs;
+pub mod oauth;
 pub mod oidc;
 pub mod page;
 pub mod passkeys;

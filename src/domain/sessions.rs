@@ -371,7 +371,7 @@ fn own_session(ctx: &Ctx) -> Result<(UserId, SessionId)> {
     let caller = ctx.caller()?;
     match &caller.credential {
         Credential::Session { id, .. } => Ok((caller.user_id.clone(), id.clone())),
-        Credential::PersonalToken { .. } => Err(Error::Forbidden(
+        Credential::PersonalToken { .. } | Credential::OauthToken { .. } => Err(Error::Forbidden(
             "This endpoint needs a signed-in session".into(),
         )),
     }

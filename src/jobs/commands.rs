@@ -207,8 +207,16 @@ async fn execute(app: &App, row: &CommandRow) -> Ending {
             return could_not("The command's record cannot be read");
         }
     };
-    // Registered before the start, so that no request to cancel falls between.
+    // Registered before the start, so that no request to cancel falls between; one that came
+    // before it rang for nobody, and is in the row.
     let cancelled = app.waiting.listen(&cancel_key(row.id.as_str()));
+    let id = row.id.clone();
+    let latest = app.db.read(move |conn| Ok(db::commands::get(conn, &id)?));
+    match latest.await {
+        Ok(Some(latest)) if latest.cancel_requested => return ending(CommandStatus::Cancelled),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "a command's record cannot be read again"),
+    }
     let exec = ExecSpec {
         exec_id: row.id.to_string(),
         argv: spec.argv,

@@ -158,7 +158,11 @@ impl<T: DeserializeOwned> FromRequest for Query<T> {
     }
 }
 
-fn from_query<T: DeserializeOwned>(text: &str) -> Result<T> {
+/// Parses what is encoded as a form: a query string, or a form's body.
+///
+/// # Errors
+/// [`Error::BadRequest`] that names the field, where there is one.
+pub fn from_query<T: DeserializeOwned>(text: &str) -> Result<T> {
     let pairs = url::form_urlencoded::parse(text.as_bytes());
     serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs)).map_err(|error| {
         let path = error.path().to_string();

@@ -107,11 +107,17 @@ async fn admit(
     endpoint: &'static Endpoint,
     request: &mut ServiceRequest,
 ) -> std::result::Result<Ctx, Refusal> {
-    let actor = match resolver::resolve(app, request).await {
-        Ok(actor) => actor,
-        // Whoever wants to sign in may still hold the cookie of a session that is over.
-        Err(Error::Unauthorized) if endpoint.access == Access::Anyone => Actor::Anonymous,
-        Err(error) => return Err(error.into()),
+    // What needs nobody must not fail because somebody cannot be found.
+    let open = endpoint.access == Access::Anyone;
+    let actor = if open && endpoint.surface != Surface::Page {
+        Actor::Anonymous
+    } else {
+        match resolver::resolve(app, request).await {
+            Ok(actor) => actor,
+            // Whoever wants to sign in may still hold the cookie of a session that is over.
+            Err(Error::Unauthorized) if open => Actor::Anonymous,
+            Err(error) => return Err(error.into()),
+        }
     };
     let mut origin = Origin {
         request_id: request
@@ -132,7 +138,7 @@ async fn admit(
         && let Actor::Caller(caller) = &actor
     {
         app.limiter
-            .spend(&caller.credential.limit_key(), ctx.now())
+            .spend(&caller.limit_key(), ctx.now())
             .map_err(&refused)?;
     }
     credential_will_do(endpoint, &actor).map_err(&refused)?;
@@ -200,7 +206,7 @@ async fn csrf_is_right(
     request: &mut ServiceRequest,
 ) -> Result<()> {
     if let Actor::Caller(caller) = actor
-        && matches!(caller.credential, Credential::PersonalToken { .. })
+        && !caller.is_ambient()
     {
         return Ok(());
     }
@@ -210,7 +216,7 @@ async fn csrf_is_right(
     let wanted = match actor {
         Actor::Caller(caller) => match &caller.credential {
             Credential::Session { csrf_token, .. } => csrf_token.0.clone(),
-            Credential::PersonalToken { .. } => return Ok(()),
+            Credential::PersonalToken { .. } | Credential::OauthToken { .. } => return Ok(()),
         },
         // Before a session there is nothing to abuse through the API.
         Actor::Anonymous if endpoint.surface != Surface::Page => return Ok(()),

@@ -22,6 +22,9 @@ pub struct Doc {
     answer: Option<Shape>,
     query: &'static [&'static str],
     pages: bool,
+    bare: bool,
+    form: bool,
+    redirects: bool,
 }
 
 impl Doc {
@@ -33,6 +36,9 @@ impl Doc {
             answer: None,
             query: &[],
             pages: false,
+            bare: false,
+            form: false,
+            redirects: false,
         }
     }
 
@@ -54,6 +60,27 @@ impl Doc {
     #[must_use]
     pub const fn query(mut self, names: &'static [&'static str]) -> Self {
         self.query = names;
+        self
+    }
+
+    /// Its answer is not in an envelope, as its RFC wants it.
+    #[must_use]
+    pub const fn bare(mut self) -> Self {
+        self.bare = true;
+        self
+    }
+
+    /// It takes its body as a form too; errors are then those of RFC 6749.
+    #[must_use]
+    pub const fn form(mut self) -> Self {
+        self.form = true;
+        self
+    }
+
+    /// It answers 302.
+    #[must_use]
+    pub const fn redirects(mut self) -> Self {
+        self.redirects = true;
         self
     }
 
@@ -215,15 +242,18 @@ fn operation(endpoint: &Endpoint, doc: &Doc, schemas: &mut Map<String, Value>) -
             "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } }
         })
     };
+    let success = if doc.bare {
+        data
+    } else {
+        json!({ "type": "object", "required": ["data"], "properties": { "data": data } })
+    };
     let mut operation = json!({
         "summary": doc.summary,
         "parameters": parameters,
         "responses": {
             "200": {
                 "description": "Done",
-                "content": { "application/json": { "schema": {
-                    "type": "object", "required": ["data"], "properties": { "data": data }
-                } } }
+                "content": { "application/json": { "schema": success } }
             },
             "400": error("BAD_REQUEST or VALIDATION_FAILED"),
             "401": error("UNAUTHORIZED"),
@@ -238,11 +268,28 @@ fn operation(endpoint: &Endpoint, doc: &Doc, schemas: &mut Map<String, Value>) -
             "503": error("RUNTIME_UNAVAILABLE or PROVIDER_UNAVAILABLE")
         }
     });
+    if doc.redirects
+        && let Some(responses) = operation["responses"].as_object_mut()
+    {
+        responses.remove("200");
+        responses.insert(
+            "302".into(),
+            json!({
+                "description": "On to the address in `Location`",
+                "headers": { "Location": { "schema": { "type": "string" } } }
+            }),
+        );
+    }
     if let Some(shape) = doc.body {
+        let schema = shape.refer(schemas);
         operation["requestBody"] = json!({
             "required": true,
-            "content": { "application/json": { "schema": shape.refer(schemas) } }
+            "content": { "application/json": { "schema": schema } }
         });
+        if doc.form {
+            operation["requestBody"]["content"]["application/x-www-form-urlencoded"] =
+                json!({ "schema": schema });
+        }
     }
     operation["security"] = match endpoint.access {
         Access::Anyone => json!([]),

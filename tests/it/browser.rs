@@ -1,5 +1,7 @@
 //! The whole way of a person, in Debian's Chromium: with scripts, and with none.
 
+mod consent;
+
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -79,7 +81,7 @@ impl Browser {
 
     /// Gives it a device that makes and uses passkeys, and says yes to all.
     pub async fn plug_in_authenticator(&self) {
-        let session = self.driver.handle.session_id();
+        let session = self.driver.handle().session_id();
         let path = format!("session/{session}/webauthn/authenticator");
         let answer = reqwest::Client::builder()
             .no_proxy()
@@ -212,7 +214,7 @@ async fn set_up(server: &Server, browser: &Browser) {
     assert_eq!(browser.path().await, "/setup");
     let log = server.log();
     let code = log
-        .split("give this code: ")
+        .split("setup code: ")
         .nth(1)
         .and_then(|rest| rest.lines().next());
     let code = code.expect("the code is in the log").trim();

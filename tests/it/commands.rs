@@ -231,7 +231,8 @@ async fn ends(server: &mut Server) {
             .await;
     }
     for command in &open {
-        assert_eq!(over(server, command, 30).await["status"], "cancelled");
+        let row = over(server, command, 30).await;
+        assert_eq!(row["status"], "cancelled", "{row}");
     }
     none_left(server).await;
     assert_eq!(

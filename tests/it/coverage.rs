@@ -89,6 +89,21 @@ const EXPECTED: &[(&str, Stranger)] = &[
     ("POST /api/v1/containers/{id}/commands", Container),
     ("GET /api/v1/commands/{id}", Hidden),
     ("POST /api/v1/commands/{id}/cancel", Hidden),
+    ("GET /api/v1/oauth/apps/public/{client_id}", None),
+    ("GET /api/v1/oauth/apps", OwnList),
+    ("POST /api/v1/oauth/apps", None),
+    ("GET /api/v1/oauth/apps/{id}", Hidden),
+    ("PATCH /api/v1/oauth/apps/{id}", Hidden),
+    ("DELETE /api/v1/oauth/apps/{id}", Hidden),
+    ("POST /api/v1/oauth/apps/{id}/secret", Hidden),
+    ("GET /api/v1/oauth/authorizations", OwnList),
+    ("DELETE /api/v1/oauth/authorizations/{app_id}", Hidden),
+    ("GET /api/v1/oauth/authorize", None),
+    ("POST /api/v1/oauth/authorize", None),
+    ("POST /api/v1/oauth/token", None),
+    ("POST /api/v1/oauth/token/revoke", None),
+    ("POST /api/v1/oauth/introspect", None),
+    ("GET /.well-known/oauth-authorization-server", None),
 ];
 
 fn name(endpoint: &Endpoint) -> String {
@@ -134,6 +149,9 @@ async fn api(server: &mut Server) {
     // Of a scope that no route has: what it lacks is refused everywhere.
     let narrow = nobody.bearer(&server.token_of(ADMIN, &["--scopes", "networks"]));
 
+    let application = crate::oauth::token_of(server, ADMIN, "").await;
+    let application = nobody.bearer(&application);
+
     for endpoint in API {
         let route = name(endpoint);
         let expected = EXPECTED.iter().find(|(known, _)| *known == route);
@@ -169,6 +187,15 @@ async fn api(server: &mut Server) {
                     .is(403, "CSRF_REJECTED")
                     .says("A valid CSRF token is required for this request");
             }
+        }
+        // An application is nobody's session, and no administrator.
+        if endpoint.access != Access::Any {
+            let reply = ask(&application, endpoint, id).await;
+            reply
+                .is(403, "FORBIDDEN")
+                .says("This endpoint is not accessible via OAuth application tokens");
+        } else if *expected == AdminOnly {
+            ask(&application, endpoint, id).await.is(403, "FORBIDDEN");
         }
         if let Some(scope) = endpoint.scope {
             let reply = ask(&narrow, endpoint, id).await;
@@ -217,6 +244,7 @@ struct Owned {
     command: String,
     token: String,
     session: String,
+    app: String,
 }
 
 impl Owned {
@@ -231,6 +259,7 @@ impl Owned {
             .await;
         let session = server.sign_in(ADMIN).await;
         let tokens = admin.get("/api/v1/tokens").await;
+        let app = crate::oauth::App::register(server, &admin, crate::oauth::CALLBACK).await;
         Self {
             container,
             command: made.str("id"),
@@ -239,6 +268,7 @@ impl Owned {
                 .as_str()
                 .expect("an id")
                 .to_owned(),
+            app: app.id,
         }
     }
 
@@ -249,6 +279,8 @@ impl Owned {
             &self.token
         } else if path.contains("/sessions") {
             &self.session
+        } else if path.contains("/oauth/") {
+            &self.app
         } else if path.contains("/images") {
             "nothing"
         } else {
@@ -275,7 +307,9 @@ async fn pages(server: &mut Server) {
         if endpoint.verb == Verb::Get {
             let reply = ask(&session.client, endpoint, id).await;
             assert!(
-                matches!(reply.status, 200 | 303 | 404),
+                matches!(reply.status, 200 | 303 | 404)
+                    // It was asked nothing.
+                    || (reply.status, endpoint.path) == (400, "/oauth/consent"),
                 "{route}: {reply:?}"
             );
         } else {

@@ -134,6 +134,7 @@ async fn bodies(server: &mut Server) {
         (b"null", "BAD_REQUEST"),
         (b"[]", "BAD_REQUEST"),
         (b"\"web\"", "BAD_REQUEST"),
+        (b"[\"web\"]", "BAD_REQUEST"),
         (b"{}", "BAD_REQUEST"),
         (b"{\"hostname\":null}", "BAD_REQUEST"),
         (b"{\"hostname\":7}", "BAD_REQUEST"),

@@ -19,6 +19,7 @@ mod envelope;
 mod faults;
 mod images;
 mod isolation;
+mod oauth;
 mod oidc;
 mod passkeys;
 mod users;

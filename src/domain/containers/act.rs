@@ -163,7 +163,10 @@ pub async fn delete(ctx: &Ctx, id: &str, force: bool) -> Result<()> {
         .await?;
     jobs::ring(ctx);
     match jobs::wait(ctx, &job, CONFIRM_WITHIN).await? {
-        Some(Some(reason)) => Err(Error::Conflict(reason)),
+        Some(Some(reason)) => match ctx.app().runtime.ready().await {
+            Ok(()) => Err(Error::Conflict(reason)),
+            Err(failure) => Err(Error::from_runtime(failure)),
+        },
         Some(None) | None => Ok(()),
     }
 }

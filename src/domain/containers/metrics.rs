@@ -52,7 +52,7 @@ pub async fn metrics(ctx: &Ctx, id: &str) -> Result<ContainerMetrics> {
         }
         Err(e) => return Err(Error::from_runtime(e)),
     };
-    let mib = |bytes: u64| bytes / (1024 * 1024);
+    let mib = |bytes: u64| bytes.div_ceil(1024 * 1024);
     let mut answer = ContainerMetrics {
         cpu_percent: 0.0,
         memory_used_mb: mib(now.memory_used_bytes),

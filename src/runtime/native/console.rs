@@ -174,6 +174,6 @@ mod tests {
         let line = format!("{}\n", "x".repeat(99));
         append(&log, line.repeat(50_000).as_bytes()).unwrap();
         let length = fs::metadata(&log).unwrap().len();
-        assert!(length <= KEPT && length % 100 == 0, "{length}");
+        assert!(length <= KEPT && length.is_multiple_of(100), "{length}");
     }
 }

@@ -1,6 +1,6 @@
 //! Ending a run with all it started. Its processes carry a tag (see [`super::confine::limits`]) and
-//! a mark in their environment, and are found while the container stands still, so that none can
-//! fork away in between.
+//! a mark in their environment. Those that fork faster than they are killed are killed while the
+//! container stands still.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::Read as _;
@@ -12,6 +12,11 @@ use super::process::Stat;
 
 /// Longest environment that is searched.
 const ENVIRONMENT: u64 = 4 << 20;
+/// Rounds after which the container is made to stand still: nothing else can start in it then, so
+/// only a run that outruns its killing is worth it.
+const PATIENT: u32 = 25;
+/// Looks in a row that must find nothing.
+const QUIET: u32 = 3;
 /// How often to look for more before giving up.
 const ROUNDS: u32 = 500;
 
@@ -23,14 +28,22 @@ pub(super) fn kill_run(
     exec_id: &str,
     under_way: impl Fn() -> bool,
 ) -> bool {
-    for _ in 0..ROUNDS {
+    let mut quiet = 0;
+    for round in 0..ROUNDS {
         let found = {
-            let _frozen = Frozen::new(cgroups, group);
+            let _frozen = (round >= PATIENT).then(|| Frozen::new(cgroups, group));
             let found = find(&cgroups.processes(group), exec_id);
             kill_each(&found);
             found
         };
-        if found.is_empty() && !under_way() {
+        // One may have forked and ended between being listed and being looked at: its child is
+        // found by the next look.
+        quiet = if found.is_empty() && !under_way() {
+            quiet + 1
+        } else {
+            0
+        };
+        if quiet == QUIET {
             return true;
         }
         std::thread::sleep(std::time::Duration::from_millis(2));

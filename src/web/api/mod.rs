@@ -9,6 +9,8 @@ pub mod commands;
 pub mod containers;
 pub mod health;
 pub mod images;
+pub mod oauth;
+pub mod oauth_token;
 pub mod oidc;
 pub mod passkeys;
 pub mod sessions;

@@ -7,7 +7,10 @@
 
 pub mod account;
 pub mod activity;
+pub mod apps;
+pub mod authorizations;
 pub mod commands;
+pub mod consent;
 pub mod containers;
 pub mod errors;
 pub mod form;
@@ -15,6 +18,7 @@ pub mod images;
 pub mod mark;
 pub mod reset;
 pub mod say;
+pub mod scopes;
 pub mod shell;
 pub mod sign_in;
 pub mod styleguide;

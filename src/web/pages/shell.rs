@@ -34,6 +34,8 @@ pub enum Place {
     Sessions,
     Users,
     Styleguide,
+    Apps,
+    Authorizations,
 }
 
 /// Light or dark, by the system's preference unless someone chose. The choice is a cookie, so that
@@ -170,7 +172,7 @@ impl Frame {
         let csrf_token = match &caller.credential {
             Credential::Session { csrf_token, .. } => csrf_token.0.clone(),
             // Its forms are sent with the token itself, which needs no other.
-            Credential::PersonalToken { .. } => String::new(),
+            Credential::PersonalToken { .. } | Credential::OauthToken { .. } => String::new(),
         };
         Ok(Shell {
             viewer: Viewer {

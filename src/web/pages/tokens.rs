@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 
 use super::form::{Fields, Form};
 use super::say::When;
+use super::scopes::allows;
 use super::shell::{Frame, Place, Shell};
 use super::{html, refused, see_other};
 use crate::auth::actor::Scope as Word;
@@ -104,22 +105,18 @@ impl TokenView {
 
 /// The scopes that mean something in this version.
 fn scopes() -> Vec<Scope> {
-    let of = |word: Word, allows| Scope {
-        name: word.as_str(),
-        allows,
-    };
-    vec![
-        of(
-            Word::ContainersRead,
-            "see containers, their usage and their console",
-        ),
-        of(
-            Word::ContainersWrite,
-            "make, start, stop and delete containers",
-        ),
-        of(Word::Commands, "run commands and read their output"),
-        of(Word::Profile, "read your name, e-mail and role"),
+    [
+        Word::ContainersRead,
+        Word::ContainersWrite,
+        Word::Commands,
+        Word::Profile,
     ]
+    .into_iter()
+    .map(|word| Scope {
+        name: word.as_str(),
+        allows: allows(word),
+    })
+    .collect()
 }
 
 /// The names of the form's fields.
