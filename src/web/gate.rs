@@ -109,7 +109,7 @@ async fn admit(
 ) -> std::result::Result<Ctx, Refusal> {
     // What needs nobody must not fail because somebody cannot be found.
     let open = endpoint.access == Access::Anyone;
-    let actor = if open && endpoint.surface != Surface::Page {
+    let actor = if open && endpoint.surface != Surface::Page && !endpoint.recognises {
         Actor::Anonymous
     } else {
         match resolver::resolve(app, request).await {

@@ -1,5 +1,3 @@
-DROP TABLE passkey_ceremonies;
-DROP TABLE passkeys;
 DROP TABLE recovery_codes;
 DROP TABLE totp_factors;
 DROP TABLE oidc_attempts;
