@@ -10,7 +10,9 @@ use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
 
 use crate::auth::limiter::Limiter;
+use crate::auth::oidc;
 use crate::auth::password::Passwords;
+use crate::auth::sealed::Sealer;
 use crate::auth::touched::Touched;
 use crate::config::Config;
 use crate::db::Db;
@@ -57,6 +59,13 @@ pub struct Machine {
     pub memory_mb: u32,
 }
 
+/// What identity stands on beside the database.
+pub struct Trust {
+    pub sealer: Sealer,
+    /// The provider that people may sign in with, if there is one.
+    pub oidc: Option<oidc::Provider>,
+}
+
 /// See [`App`].
 pub struct Shared {
     pub config: Config,
@@ -66,6 +75,7 @@ pub struct Shared {
     pub entropy: Arc<dyn Entropy>,
     pub passwords: Passwords,
     pub limiter: Limiter,
+    pub trust: Trust,
     pub machine: Machine,
     /// This server's name in rows about work and containers.
     pub node_name: String,
@@ -96,12 +106,19 @@ impl Deref for App {
 
 impl App {
     #[must_use]
-    pub fn new(config: Config, db: Db, runtime: Arc<dyn Runtime>, node_name: String) -> Self {
+    pub fn new(
+        config: Config,
+        db: Db,
+        runtime: Arc<dyn Runtime>,
+        node_name: String,
+        trust: Trust,
+    ) -> Self {
         Self::with(
             config,
             db,
             runtime,
             node_name,
+            trust,
             Arc::new(SystemClock),
             Arc::new(SystemEntropy),
         )
@@ -114,6 +131,7 @@ impl App {
         db: Db,
         runtime: Arc<dyn Runtime>,
         node_name: String,
+        trust: Trust,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
@@ -122,6 +140,7 @@ impl App {
         Self(Arc::new(Shared {
             passwords: Passwords::new(Arc::clone(&entropy)),
             limiter,
+            trust,
             machine: machine(),
             node_name,
             jobs_ready: Notify::new(),

@@ -7,6 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use secrecy::SecretString;
 use url::Url;
 
 use crate::db;
@@ -27,6 +28,22 @@ pub struct Config {
     /// A `tracing` filter.
     pub log: String,
     pub rate_limit: bool,
+    pub oidc: Option<OidcConfig>,
+}
+
+/// The OpenID Connect provider that people may sign in with.
+#[derive(Clone)]
+pub struct OidcConfig {
+    /// To the letter as the provider says it.
+    pub issuer: String,
+    pub client_id: String,
+    pub client_secret: SecretString,
+    /// What the button to sign in calls it.
+    pub name: String,
+    /// A claim and the value in it that makes administrators.
+    pub admin_claim: Option<(String, String)>,
+    /// Whether its e-mail addresses count as verified though it does not say so.
+    pub trust_email: bool,
 }
 
 /// What was given, before it is checked; every field is a variable's text.
@@ -92,9 +109,7 @@ impl Config {
             Some(other) => return Err(format!("HZEL_RATE_LIMIT must be on or off, not {other}")),
         };
         let oci_runtime = get("HZEL_OCI_RUNTIME").unwrap_or_else(|| "auto".into());
-        if get("HZEL_OIDC_ISSUER").is_some() {
-            return Err("HZEL_OIDC_ISSUER is set, and this version has no OpenID Connect".into());
-        }
+        let oidc = oidc(get)?;
         if get("HZEL_SSH_LISTEN").is_some() {
             return Err("HZEL_SSH_LISTEN is set, and this version has no SSH gateway".into());
         }
@@ -116,6 +131,7 @@ impl Config {
             trusted_proxies,
             log,
             rate_limit,
+            oidc,
         })
     }
 
@@ -140,6 +156,73 @@ impl Config {
     pub fn public_origin(&self) -> String {
         self.public_url.origin().ascii_serialization()
     }
+}
+
+fn oidc(get: Lookup<'_>) -> Result<Option<OidcConfig>, String> {
+    const NEEDED: [&str; 3] = [
+        "HZEL_OIDC_ISSUER",
+        "HZEL_OIDC_CLIENT_ID",
+        "HZEL_OIDC_CLIENT_SECRET",
+    ];
+    const MORE: [&str; 3] = [
+        "HZEL_OIDC_NAME",
+        "HZEL_OIDC_ADMIN_CLAIM",
+        "HZEL_OIDC_TRUST_EMAIL",
+    ];
+    let (issuer, client_id, client_secret) = match NEEDED.map(get) {
+        [Some(issuer), Some(id), Some(secret)] => (issuer, id, secret),
+        [None, None, None] => match MORE.iter().find(|name| get(name).is_some()) {
+            Some(name) => return Err(format!("{name} is set without HZEL_OIDC_ISSUER")),
+            None => return Ok(None),
+        },
+        some => {
+            let missing = NEEDED.iter().zip(&some).find(|(_, value)| value.is_none());
+            let name = missing.map_or("", |(name, _)| name);
+            return Err(format!(
+                "{name} must be set too: OpenID Connect needs all of {}",
+                NEEDED.join(", ")
+            ));
+        }
+    };
+    let url = Url::parse(&issuer).ok();
+    let good = |url: &Url| {
+        crate::auth::oidc::is_safe(url) && url.query().is_none() && url.fragment().is_none()
+    };
+    if !url.as_ref().is_some_and(good) {
+        return Err(format!(
+            "HZEL_OIDC_ISSUER must be an https address such as https://id.example.org, not {issuer}"
+        ));
+    }
+    let admin_claim = match get("HZEL_OIDC_ADMIN_CLAIM") {
+        None => None,
+        Some(text) => match text.split_once('=') {
+            Some((claim, value)) if !claim.is_empty() && !value.is_empty() => {
+                Some((claim.to_owned(), value.to_owned()))
+            }
+            _ => {
+                return Err(format!(
+                    "HZEL_OIDC_ADMIN_CLAIM must be a claim and a value such as groups=admins, not {text}"
+                ));
+            }
+        },
+    };
+    let trust_email = match get("HZEL_OIDC_TRUST_EMAIL").as_deref() {
+        None | Some("off") => false,
+        Some("on") => true,
+        Some(other) => {
+            return Err(format!(
+                "HZEL_OIDC_TRUST_EMAIL must be on or off, not {other}"
+            ));
+        }
+    };
+    Ok(Some(OidcConfig {
+        issuer,
+        client_id,
+        client_secret: client_secret.into(),
+        name: get("HZEL_OIDC_NAME").unwrap_or_else(|| "single sign-on".into()),
+        admin_claim,
+        trust_email,
+    }))
 }
 
 fn parse_public_url(text: &str) -> Result<Url, String> {
@@ -190,6 +273,26 @@ mod tests {
     }
 
     #[test]
+    fn openid_connect_wants_its_three_and_https() {
+        let with = |issuer: &str| {
+            read(&[
+                ("HZEL_OIDC_ISSUER", issuer),
+                ("HZEL_OIDC_CLIENT_ID", "hzel"),
+                ("HZEL_OIDC_CLIENT_SECRET", "secret"),
+                ("HZEL_OIDC_ADMIN_CLAIM", "groups=hzel-admins"),
+            ])
+        };
+        for good in ["https://id.example.org/realm", "http://127.0.0.1:3000"] {
+            let oidc = with(good).unwrap_or_else(|e| panic!("{e}")).oidc;
+            assert!(oidc.is_some_and(|oidc| oidc.issuer == good));
+        }
+        for bad in ["http://id.example.org", "id.example.org", "ftp://localhost"] {
+            let message = with(bad).err().unwrap_or_default();
+            assert!(message.contains("HZEL_OIDC_ISSUER"), "{message}");
+        }
+    }
+
+    #[test]
     fn a_bad_value_names_its_variable() {
         for (name, value) in [
             ("HZEL_LISTEN", "8080"),
@@ -200,6 +303,8 @@ mod tests {
             ("HZEL_TRUSTED_PROXIES", "localhost"),
             ("HZEL_RATE_LIMIT", "maybe"),
             ("HZEL_SIGNUP", "maybe"),
+            ("HZEL_OIDC_ISSUER", "https://id.example.org"),
+            ("HZEL_OIDC_ADMIN_CLAIM", "groups=admins"),
         ] {
             let message = read(&[(name, value)]).err().unwrap_or_default();
             assert!(message.contains(name), "{name}: {message}");

@@ -27,6 +27,12 @@ pub enum Error {
     Unauthorized,
     /// A sign-in with a wrong address or a wrong password; which of them is not told.
     WrongPassword,
+    /// The password was right, and the account wants a one-time code too.
+    CodeNeeded,
+    /// That code is wrong, or was used.
+    WrongCode,
+    /// What is asked for wants the password again.
+    Unproved,
     /// Who asks is known and may not; says why.
     Forbidden(String),
     /// A state-changing request on a session without that session's CSRF token.
@@ -55,6 +61,8 @@ pub enum Error {
     RateLimited { retry_after: Duration },
     /// The container engine cannot work now.
     RuntimeUnavailable,
+    /// The provider that people sign in with cannot be used now.
+    ProviderUnavailable,
     /// The feature is off in this deployment; says which.
     NotImplemented(&'static str),
     /// Unexpected. The cause is for the log, never for the client.
@@ -81,11 +89,12 @@ pub enum Code {
     RuntimeUnavailable,
     NotImplemented,
     InternalError,
+    ProviderUnavailable,
 }
 
 impl Code {
     /// Every code, for documentation.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Unauthorized,
         Self::Forbidden,
         Self::CsrfRejected,
@@ -103,6 +112,7 @@ impl Code {
         Self::RuntimeUnavailable,
         Self::NotImplemented,
         Self::InternalError,
+        Self::ProviderUnavailable,
     ];
 
     /// As it stands in the envelope.
@@ -126,6 +136,7 @@ impl Code {
             Self::RuntimeUnavailable => "RUNTIME_UNAVAILABLE",
             Self::NotImplemented => "NOT_IMPLEMENTED",
             Self::InternalError => "INTERNAL_ERROR",
+            Self::ProviderUnavailable => "PROVIDER_UNAVAILABLE",
         }
     }
 
@@ -144,7 +155,7 @@ impl Code {
             Self::RateLimited => 429,
             Self::InternalError => 500,
             Self::NotImplemented => 501,
-            Self::RuntimeUnavailable => 503,
+            Self::RuntimeUnavailable | Self::ProviderUnavailable => 503,
         }
     }
 }
@@ -168,8 +179,10 @@ impl Error {
     #[must_use]
     pub const fn code(&self) -> Code {
         match self {
-            Self::Unauthorized | Self::WrongPassword => Code::Unauthorized,
-            Self::Forbidden(_) => Code::Forbidden,
+            Self::Unauthorized | Self::WrongPassword | Self::CodeNeeded | Self::WrongCode => {
+                Code::Unauthorized
+            }
+            Self::Forbidden(_) | Self::Unproved => Code::Forbidden,
             Self::CsrfRejected => Code::CsrfRejected,
             Self::Validation(_) => Code::ValidationFailed,
             Self::BadRequest(_) => Code::BadRequest,
@@ -185,6 +198,7 @@ impl Error {
             Self::RuntimeUnavailable => Code::RuntimeUnavailable,
             Self::NotImplemented(_) => Code::NotImplemented,
             Self::Internal { .. } => Code::InternalError,
+            Self::ProviderUnavailable => Code::ProviderUnavailable,
         }
     }
 
@@ -208,7 +222,7 @@ impl Error {
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after } => Some(*retry_after),
-            Self::RuntimeUnavailable => Some(Duration::from_secs(30)),
+            Self::RuntimeUnavailable | Self::ProviderUnavailable => Some(Duration::from_secs(30)),
             _ => None,
         }
     }
@@ -220,6 +234,11 @@ impl Error {
         match self {
             Self::Unauthorized => "Authentication required".into(),
             Self::WrongPassword => "E-mail or password is wrong".into(),
+            Self::CodeNeeded => "A one-time code is required".into(),
+            Self::WrongCode => "The one-time code is wrong or was used".into(),
+            Self::Unproved => {
+                "This asks for your password again: POST it to /api/v1/auth/confirm first".into()
+            }
             Self::CsrfRejected => "A valid CSRF token is required for this request".into(),
             Self::Forbidden(text)
             | Self::BadRequest(text)
@@ -247,6 +266,7 @@ impl Error {
             }
             Self::RuntimeUnavailable => "The container engine cannot be reached".into(),
             Self::NotImplemented(text) => (*text).into(),
+            Self::ProviderUnavailable => "The sign-in provider cannot be reached".into(),
             Self::Internal { .. } => "Something went wrong on our side".into(),
         }
     }

@@ -46,6 +46,18 @@ pub enum Credential {
     },
 }
 
+impl Credential {
+    /// Under what the limit of its requests is counted.
+    #[must_use]
+    pub fn limit_key(&self) -> String {
+        match self {
+            Self::Session { id, .. } => format!("session:{id}"),
+            Self::PersonalToken { id } => format!("token:{id}"),
+            Self::OauthToken { id, .. } => format!("oauth:{id}"),
+        }
+    }
+}
+
 /// A session's CSRF token; its text is not printed.
 #[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct CsrfToken(pub String);
@@ -79,6 +91,26 @@ impl Caller {
     #[must_use]
     pub fn is_admin(&self) -> bool {
         self.role == Role::Admin
+    }
+
+    /// The session that asks, if it is one.
+    #[must_use]
+    pub fn session_id(&self) -> Option<&SessionId> {
+        if let Credential::Session { id, .. } = &self.credential {
+            Some(id)
+        } else {
+            None
+        }
+    }
+
+    /// The CSRF token of the session that asks, if it is one.
+    #[must_use]
+    pub fn csrf_token(&self) -> Option<&str> {
+        if let Credential::Session { csrf_token, .. } = &self.credential {
+            Some(&csrf_token.0)
+        } else {
+            None
+        }
     }
 
     #[must_use]

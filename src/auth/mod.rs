@@ -6,8 +6,10 @@
 
 pub mod actor;
 pub mod limiter;
+pub mod oidc;
 pub mod password;
 pub mod resolver;
+pub mod sealed;
 pub mod secrets;
 pub mod session_store;
 pub mod touched;

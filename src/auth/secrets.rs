@@ -17,6 +17,9 @@ pub const REFRESH_TOKEN: &str = "hzrt_";
 /// An OAuth application's client secret.
 pub const CLIENT_SECRET: &str = "hzcs_";
 
+/// What a link to choose a new password carries.
+pub const PASSWORD_RESET: &str = "hzpr_";
+
 /// How much of a token is kept to recognise it by.
 pub const SHOWN_PREFIX_LEN: usize = 13;
 
@@ -93,13 +96,21 @@ pub fn random_base62(len: usize, entropy: &dyn Entropy) -> String {
 /// What `/setup` asks for: easy to read from a log and to type.
 #[must_use]
 pub fn setup_code(entropy: &dyn Entropy) -> String {
-    let text = random_base62(64, entropy).to_ascii_uppercase();
-    // Without what looks alike; the rest of 64 is ample for 16.
-    let clear: Vec<char> = text
-        .chars()
-        .filter(|c| !"0O1IL8B5S2Z".contains(*c))
-        .take(16)
-        .collect();
+    readable(16, entropy)
+}
+
+/// `len` capitals and digits in groups of four, without those that look alike.
+#[must_use]
+pub fn readable(len: usize, entropy: &dyn Entropy) -> String {
+    let mut clear: Vec<char> = Vec::with_capacity(len);
+    while clear.len() < len {
+        let text = random_base62(64, entropy);
+        // Only the capitals of the 62, so that each is as likely as the others.
+        let plain = text
+            .chars()
+            .filter(|c| "ACDEFGHJKMNPQRTUVWXY34679".contains(*c));
+        clear.extend(plain.take(len - clear.len()));
+    }
     clear
         .chunks(4)
         .map(|c| c.iter().collect::<String>())

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use actix_web::cookie::Key;
 use tracing_subscriber::EnvFilter;
 
-use crate::app::{App, Entropy, SystemEntropy};
+use crate::app::{App, Entropy, SystemEntropy, Trust};
+use crate::auth::oidc::Provider;
+use crate::auth::sealed::Sealer;
 use crate::config::Config;
 use crate::db::Db;
 use crate::domain::ctx::Ctx;
@@ -91,7 +93,13 @@ pub fn app(config: Config, serving: bool) -> Result<App, String> {
     )?;
     let runtime = engine(&config)?;
     let node = node_name(&config)?;
-    Ok(App::new(config, db, runtime, node))
+    let sealer = Sealer::new(&key(&config)?).map_err(|e| format!("cannot start: {e}"))?;
+    let oidc = match config.oidc.clone() {
+        Some(oidc) => Some(Provider::new(oidc, &config.public_url)?),
+        None => None,
+    };
+    let trust = Trust { sealer, oidc };
+    Ok(App::new(config, db, runtime, node, trust))
 }
 
 /// For a command that acts beside the server.
@@ -117,6 +125,11 @@ fn node_name(config: &Config) -> Result<String, String> {
 
 /// The key that signs the session cookie.
 pub fn cookie_key(config: &Config) -> Result<Key, String> {
+    Ok(Key::from(&key(config)?))
+}
+
+/// The data directory's own key, made at the first start.
+fn key(config: &Config) -> Result<Vec<u8>, String> {
     let path = data_dir(config)?.join("key");
     if !path.exists() {
         let mut bytes = [0_u8; 64];
@@ -130,7 +143,7 @@ pub fn cookie_key(config: &Config) -> Result<Key, String> {
             path.display()
         ));
     }
-    Ok(Key::from(&bytes))
+    Ok(bytes)
 }
 
 /// Writes a small file whole or not at all; one that another process wrote first stays.

@@ -5,6 +5,7 @@
 //! in [`schema`], and a file here. What only one backend can say (`on_conflict`, locks) is matched
 //! on the variant in that file.
 
+pub mod accounts;
 pub mod audit;
 pub mod commands;
 pub mod containers;
@@ -13,7 +14,10 @@ pub mod images;
 pub mod jobs;
 pub mod oauth_apps;
 pub mod oauth_tokens;
+pub mod oidc;
+pub mod password_resets;
 pub mod schema;
+pub mod second_factors;
 pub mod sessions;
 pub mod settings;
 pub mod tokens;

@@ -297,6 +297,7 @@ mod tests {
                     password_hash: None,
                     created_at: then,
                     updated_at: then,
+                    last_login_at: None,
                 },
             )?;
             let app_id = AppId::new(then.utc());

@@ -22,6 +22,8 @@ pub struct SessionRow {
     pub created_at: Time,
     pub last_seen_at: Time,
     pub expires_at: Time,
+    /// When its user last showed who they are.
+    pub proved_at: Option<Time>,
 }
 
 pub fn insert(conn: &mut Conn, row: &SessionRow) -> Result<()> {
@@ -100,6 +102,22 @@ pub fn delete_ended(conn: &mut Conn, now: Time, idle_since: Time) -> Result<usiz
 pub fn set_last_seen(conn: &mut Conn, id: &SessionId, at: Time) -> Result<()> {
     diesel::update(sessions::table.find(id))
         .set(sessions::last_seen_at.eq(at))
+        .execute(conn)?;
+    Ok(())
+}
+
+pub fn proved_at(conn: &mut Conn, id: &SessionId) -> Result<Option<Time>> {
+    Ok(sessions::table
+        .find(id)
+        .select(sessions::proved_at)
+        .first::<Option<Time>>(conn)
+        .optional()?
+        .flatten())
+}
+
+pub fn set_proved(conn: &mut Conn, id: &SessionId, at: Time) -> Result<()> {
+    diesel::update(sessions::table.find(id))
+        .set(sessions::proved_at.eq(at))
         .execute(conn)?;
     Ok(())
 }

@@ -22,6 +22,7 @@ pub struct UserRow {
     pub password_hash: Option<String>,
     pub created_at: Time,
     pub updated_at: Time,
+    pub last_login_at: Option<Time>,
 }
 
 pub fn insert(conn: &mut Conn, row: &UserRow) -> Result<()> {
@@ -53,6 +54,60 @@ pub fn list(conn: &mut Conn) -> Result<Vec<UserRow>> {
         .order(users::id.asc())
         .select(UserRow::as_select())
         .load(conn)?)
+}
+
+/// What a list of users may be narrowed to.
+#[derive(Debug, Clone, Default)]
+pub struct UserFilter {
+    /// A part of the address or of the name, in lower case.
+    pub text: Option<String>,
+    pub role: Option<Role>,
+    pub status: Option<Status>,
+}
+
+/// Newest first, before `before`.
+pub fn search(
+    conn: &mut Conn,
+    filter: &UserFilter,
+    before: Option<&str>,
+    limit: i64,
+) -> Result<Vec<UserRow>> {
+    let mut query = users::table
+        .order(users::id.desc())
+        .limit(limit)
+        .select(UserRow::as_select())
+        .into_boxed();
+    if let Some(text) = &filter.text {
+        let pattern = format!("%{}%", literal(text));
+        query = query.filter(
+            users::email
+                .like(pattern.clone())
+                .escape('!')
+                .or(lower(users::display_name).like(pattern).escape('!')),
+        );
+    }
+    if let Some(role) = filter.role {
+        query = query.filter(users::role.eq(role));
+    }
+    if let Some(status) = filter.status {
+        query = query.filter(users::status.eq(status));
+    }
+    if let Some(before) = before {
+        query = query.filter(users::id.lt(before.to_owned()));
+    }
+    Ok(query.load(conn)?)
+}
+
+diesel::define_sql_function! {
+    /// Lower case; on SQLite of ASCII only.
+    fn lower(text: diesel::sql_types::Text) -> diesel::sql_types::Text;
+}
+
+/// Without the signs that `LIKE` reads; `!` escapes, for the backslash differs by backend.
+fn literal(text: &str) -> String {
+    text.replace('!', "!!")
+        .replace('%', "!%")
+        .replace('_', "!_")
 }
 
 pub fn any(conn: &mut Conn) -> Result<bool> {
@@ -94,6 +149,25 @@ pub fn set_password_hash(conn: &mut Conn, id: &UserId, hash: &str, now: Time) ->
         .set((users::password_hash.eq(hash), users::updated_at.eq(now)))
         .execute(conn)?;
     Ok(())
+}
+
+pub fn set_display_name(conn: &mut Conn, id: &UserId, name: &str, now: Time) -> Result<()> {
+    diesel::update(users::table.find(id))
+        .set((users::display_name.eq(name), users::updated_at.eq(now)))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Notes a sign-in of someone who may come in; whether they may.
+pub fn note_login(conn: &mut Conn, id: &UserId, now: Time) -> Result<bool> {
+    let changed = diesel::update(
+        users::table
+            .filter(users::id.eq(id))
+            .filter(users::status.eq(Status::Active)),
+    )
+    .set(users::last_login_at.eq(now))
+    .execute(conn)?;
+    Ok(changed > 0)
 }
 
 /// Holds off other writers of users until this transaction ends.

@@ -22,6 +22,14 @@ pub struct Origin {
     pub idempotency: Option<IdempotencyKey>,
 }
 
+impl Origin {
+    /// The address, as keys of limits and rows have it; empty when it is not known.
+    #[must_use]
+    pub fn address_text(&self) -> String {
+        self.address.map(|a| a.to_string()).unwrap_or_default()
+    }
+}
+
 /// See [`Origin::idempotency`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyKey {
@@ -115,6 +123,19 @@ impl Ctx {
             Actor::Anonymous => Err(Error::Unauthorized),
             _ if self.is_admin() => Ok(()),
             _ => Err(Error::Forbidden("Only administrators may do this".into())),
+        }
+    }
+
+    /// # Errors
+    /// As [`Ctx::require_admin`], and [`Error::Forbidden`] for a token limited to some scopes: none
+    /// of them is about other people's accounts.
+    pub fn require_full_admin(&self) -> Result<()> {
+        self.require_admin()?;
+        match &*self.actor {
+            Actor::Caller(caller) if caller.scopes.is_some() => Err(Error::Forbidden(
+                "This needs a session, or a token that is not limited to scopes".into(),
+            )),
+            _ => Ok(()),
         }
     }
 }

@@ -120,6 +120,8 @@ ids! {
     AccessTokenId,
     /// An application's refresh token.
     RefreshTokenId,
+    /// An account elsewhere by which one here may sign in.
+    IdentityId,
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::db::{self, Conn};
 use crate::domain::audit::{self, Action, Event, Outcome};
 use crate::domain::ctx::Ctx;
 use crate::domain::ids::{SessionId, UserId};
+use crate::domain::second_factor;
 use crate::domain::time::Time;
 use crate::domain::users::{Email, Status, User};
 use crate::error::{Error, Result};
@@ -23,11 +24,14 @@ use crate::error::{Error, Result};
 pub const ABSOLUTE_HOURS: i64 = 8;
 /// A session ends this long after its last use, in hours.
 pub const IDLE_HOURS: i64 = 2;
+/// For this long after the password was given a session may do sensitive things, in minutes.
+pub const PROVED_MINUTES: i64 = 30;
 
 /// A sign-in, as its user sees it.
 #[derive(Debug, Clone)]
 pub struct Session {
     pub id: SessionId,
+    pub auth_method: AuthMethod,
     pub address: Option<String>,
     pub user_agent: Option<String>,
     pub created_at: Time,
@@ -41,13 +45,14 @@ pub struct Session {
 #[derive(Clone)]
 pub struct SignedIn {
     pub key: String,
+    pub auth_method: AuthMethod,
     pub csrf_token: String,
     pub session_id: SessionId,
     pub expires_at: Time,
     pub user: User,
 }
 
-fn idle_since(now: Time) -> Time {
+pub(crate) fn idle_since(now: Time) -> Time {
     now.plus(-TimeDelta::hours(IDLE_HOURS))
 }
 
@@ -57,7 +62,7 @@ fn caller_of(session: &SessionRow, user: UserRow) -> Caller {
         email: user.email,
         display_name: user.display_name,
         role: user.role,
-        auth_method: AuthMethod::Session,
+        auth_method: AuthMethod::from_text(&session.auth_method).unwrap_or(AuthMethod::Session),
         credential: Credential::Session {
             id: session.id.clone(),
             csrf_token: CsrfToken(session.csrf_token.clone()),
@@ -110,8 +115,18 @@ pub async fn delete_by_key(app: &App, key: &str) -> Result<()> {
 /// Makes the row of a sign-in, with its audit entry, in the caller's transaction.
 ///
 /// # Errors
-/// When the database fails.
-pub(crate) fn begin(conn: &mut Conn, ctx: &Ctx, user: &UserId) -> Result<SignedIn> {
+/// [`Error::Unauthorized`] for who may not come in.
+pub(crate) fn begin(
+    conn: &mut Conn,
+    ctx: &Ctx,
+    user: &UserId,
+    method: AuthMethod,
+) -> Result<SignedIn> {
+    // First of all: from here on the account cannot be disabled before this session is there to be
+    // ended with the others.
+    if !db::users::note_login(conn, user, ctx.now())? {
+        return Err(Error::Unauthorized);
+    }
     let user = db::users::get(conn, user)?.ok_or(Error::Unauthorized)?;
     let entropy = &*ctx.app().entropy;
     let now = ctx.now();
@@ -122,20 +137,23 @@ pub(crate) fn begin(conn: &mut Conn, ctx: &Ctx, user: &UserId) -> Result<SignedI
         key_hash: secrets::hash(&key),
         user_id: user.id.clone(),
         csrf_token: secrets::random_base62(43, entropy),
-        auth_method: AuthMethod::Session.as_str().to_owned(),
+        auth_method: method.as_str().to_owned(),
         address: ctx.origin().address.map(|a| a.to_string()),
         user_agent: user_agent.map(|ua| ua.chars().filter(|c| !c.is_control()).take(200).collect()),
         created_at: now,
         last_seen_at: now,
         expires_at: now.plus(TimeDelta::hours(ABSOLUTE_HOURS)),
+        proved_at: Some(now),
     };
     db::sessions::insert(conn, &row)?;
     let event = Event::success(Action::Login)
         .by(&user.id)
-        .with("session_id", row.id.as_str());
+        .with("session_id", row.id.as_str())
+        .with("method", method.as_str());
     audit::record(conn, ctx, event)?;
     Ok(SignedIn {
         key,
+        auth_method: method,
         csrf_token: row.csrf_token,
         session_id: row.id,
         expires_at: row.expires_at,
@@ -143,12 +161,26 @@ pub(crate) fn begin(conn: &mut Conn, ctx: &Ctx, user: &UserId) -> Result<SignedI
     })
 }
 
-/// Signs in with address and password.
+/// Failures of one address that cost nothing: several people may be behind it.
+const FREE_BY_ADDRESS: u32 = 20;
+/// Minutes between the password and the code.
+const TICKET_MINUTES: i64 = 5;
+
+/// Whose address and password were right.
+pub struct Known {
+    user: UserRow,
+    /// Set when the password's hash is to be made anew.
+    fresh_hash: Option<String>,
+    /// Whether a one-time code is wanted too.
+    pub needs_code: bool,
+}
+
+/// Checks address and password.
 ///
 /// # Errors
 /// [`Error::WrongPassword`] for a wrong one of either and for a disabled account, in equal time;
 /// [`Error::RateLimited`] after many failures.
-pub async fn login(ctx: &Ctx, email: &str, password: &str) -> Result<SignedIn> {
+pub async fn know(ctx: &Ctx, email: &str, password: &str) -> Result<Known> {
     if email.is_empty() || password.is_empty() {
         let field = if email.is_empty() {
             "email"
@@ -161,22 +193,24 @@ pub async fn login(ctx: &Ctx, email: &str, password: &str) -> Result<SignedIn> {
     let email = Email::parse(email).ok();
     let known = email.as_ref().map_or("", Email::as_str).to_owned();
     let limiter = &ctx.app().limiter;
-    let by_account = format!("account:{known}");
-    let by_address = format!(
-        "address:{}",
-        ctx.origin()
-            .address
-            .map(|a| a.to_string())
-            .unwrap_or_default()
-    );
-    limiter.check(&by_account, ctx.now())?;
-    limiter.check(&by_address, ctx.now())?;
+    let by_account = account_key(&known);
+    let by_address = format!("address:{}", ctx.origin().address_text());
+    limiter.attempt_with(&by_address, FREE_BY_ADDRESS, ctx.now())?;
+    limiter
+        .attempt(&by_account, ctx.now())
+        .inspect_err(|_| limiter.refund(&by_address))?;
 
-    let user = ctx
+    let found = ctx
         .db()
-        .read(move |conn| Ok(db::users::get_by_email(conn, &known)?))
+        .read(move |conn| match db::users::get_by_email(conn, &known)? {
+            Some(user) => {
+                let needs_code = second_factor::is_on(conn, &user.id)?;
+                Ok(Some((user, needs_code)))
+            }
+            None => Ok(None),
+        })
         .await?;
-    let stored = user.as_ref().and_then(|u| u.password_hash.clone());
+    let stored = found.as_ref().and_then(|(u, _)| u.password_hash.clone());
     let verified = if password.len() > password::MAX_BYTES {
         ctx.app().passwords.verify(String::new(), None).await?
     } else {
@@ -185,20 +219,65 @@ pub async fn login(ctx: &Ctx, email: &str, password: &str) -> Result<SignedIn> {
             .verify(password.to_owned(), stored)
             .await?
     };
-    let Some(user) = user.filter(|u| verified != Verified::No && u.status == Status::Active) else {
-        limiter.failed(&by_account, ctx.now());
-        limiter.failed(&by_address, ctx.now());
+    let Some((user, needs_code)) =
+        found.filter(|(u, _)| verified != Verified::No && u.status == Status::Active)
+    else {
         let tried = email.as_ref().map_or("", Email::as_str);
         let event = Event::new(Action::Login, Outcome::Denied).with("email", tried);
         audit::record_alone(ctx, event).await;
         return Err(Error::WrongPassword);
     };
+    limiter.succeeded(&by_account);
+    limiter.refund(&by_address);
     let fresh_hash = match verified {
         Verified::YesButOld => Some(ctx.app().passwords.hash(password.to_owned()).await?),
         Verified::Yes | Verified::No => None,
     };
-    let inner = ctx.clone();
-    let signed_in = ctx
+    Ok(Known {
+        user,
+        fresh_hash,
+        needs_code,
+    })
+}
+
+fn account_key(email: &str) -> String {
+    format!("account:{email}")
+}
+
+/// Forgives an account's failures, after its password was chosen anew.
+pub(crate) fn forgive(ctx: &Ctx, email: &str) {
+    ctx.app().limiter.succeeded(&account_key(email));
+}
+
+/// Signs in with address and password, and the one-time code where the account wants one.
+///
+/// # Errors
+/// As [`know`] and [`enter`]; [`Error::CodeNeeded`].
+pub async fn login(ctx: &Ctx, email: &str, password: &str, code: Option<&str>) -> Result<SignedIn> {
+    let known = know(ctx, email, password).await?;
+    match code.filter(|code| !code.is_empty()) {
+        None if known.needs_code => Err(Error::CodeNeeded),
+        code => enter(ctx, known, code).await,
+    }
+}
+
+/// Signs in who is known.
+///
+/// # Errors
+/// [`Error::CodeNeeded`] and [`Error::WrongCode`] where the account wants a one-time code,
+/// [`Error::WrongPassword`] when the account was disabled or its password changed meanwhile,
+/// [`Error::RateLimited`] after many wrong codes.
+pub async fn enter(ctx: &Ctx, known: Known, code: Option<&str>) -> Result<SignedIn> {
+    let Known {
+        user, fresh_hash, ..
+    } = known;
+    let key = format!("code:{}", user.id);
+    let code = code.map(str::to_owned);
+    if code.is_some() {
+        ctx.app().limiter.attempt(&key, ctx.now())?;
+    }
+    let (inner, id) = (ctx.clone(), user.id.clone());
+    let outcome = ctx
         .db()
         .write(move |conn| {
             // The account may have been disabled since it was read.
@@ -206,15 +285,86 @@ pub async fn login(ctx: &Ctx, email: &str, password: &str) -> Result<SignedIn> {
             if now.status != Status::Active || now.password_hash != user.password_hash {
                 return Err(Error::WrongPassword);
             }
+            // Asked here and not before, for it may have been turned on meanwhile.
+            if second_factor::is_on(conn, &user.id)? {
+                let code = code.as_deref().ok_or(Error::CodeNeeded)?;
+                second_factor::use_code(conn, &inner, &user.id, &user.email, code)?;
+            }
             if let Some(hash) = &fresh_hash {
                 db::users::set_password_hash(conn, &user.id, hash, inner.now())?;
             }
-            begin(conn, &inner, &user.id)
+            begin(conn, &inner, &user.id, AuthMethod::Session)
         })
-        .await?;
-    limiter.succeeded(&by_account);
-    limiter.succeeded(&by_address);
-    Ok(signed_in)
+        .await;
+    match &outcome {
+        Ok(_) => ctx.app().limiter.succeeded(&key),
+        Err(Error::WrongCode) => {
+            let event = Event::new(Action::Login, Outcome::Denied)
+                .by(&id)
+                .with("reason", "code");
+            audit::record_alone(ctx, event).await;
+        }
+        Err(_) => ctx.app().limiter.refund(&key),
+    }
+    outcome
+}
+
+/// What the browser of someone known holds between the password and the code, so that neither is
+/// asked twice.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Ticket {
+    user_id: UserId,
+    /// Of the password's hash: another password makes it void.
+    mark: String,
+    until: Time,
+}
+
+const TICKET: &str = "sign-in ticket";
+
+fn mark_of(user: &UserRow) -> String {
+    secrets::hash(user.password_hash.as_deref().unwrap_or_default())
+}
+
+/// A ticket for who is known, sealed.
+///
+/// # Errors
+/// Internal only.
+pub fn ticket(ctx: &Ctx, known: &Known) -> Result<String> {
+    let ticket = Ticket {
+        user_id: known.user.id.clone(),
+        mark: mark_of(&known.user),
+        until: ctx.now().plus(TimeDelta::minutes(TICKET_MINUTES)),
+    };
+    let text = serde_json::to_vec(&ticket).map_err(Error::internal)?;
+    let app = ctx.app();
+    app.trust.sealer.seal(TICKET, &text, &*app.entropy)
+}
+
+/// Who holds that ticket.
+///
+/// # Errors
+/// [`Error::WrongPassword`] for one that is past, void or none.
+pub async fn known_by_ticket(ctx: &Ctx, ticket: &str) -> Result<Known> {
+    let ticket = ctx
+        .app()
+        .trust
+        .sealer
+        .open(TICKET, ticket)
+        .and_then(|bytes| serde_json::from_slice::<Ticket>(&bytes).ok())
+        .filter(|ticket| ticket.until > ctx.now())
+        .ok_or(Error::WrongPassword)?;
+    let id = ticket.user_id;
+    let user = ctx
+        .db()
+        .read(move |conn| Ok(db::users::get(conn, &id)?))
+        .await?
+        .filter(|user| mark_of(user) == ticket.mark)
+        .ok_or(Error::WrongPassword)?;
+    Ok(Known {
+        user,
+        fresh_hash: None,
+        needs_code: true,
+    })
 }
 
 fn own_session(ctx: &Ctx) -> Result<(UserId, SessionId)> {
@@ -255,16 +405,29 @@ pub async fn list(ctx: &Ctx) -> Result<Vec<Session>> {
         .await?;
     Ok(rows
         .into_iter()
-        .map(|row| Session {
-            current: row.id == current,
-            id: row.id,
-            address: row.address,
-            user_agent: row.user_agent,
-            created_at: row.created_at,
-            last_seen_at: row.last_seen_at,
-            expires_at: row.expires_at,
-        })
+        .map(|row| seen(row, Some(&current)))
         .collect())
+}
+
+fn seen(row: SessionRow, current: Option<&SessionId>) -> Session {
+    Session {
+        current: current == Some(&row.id),
+        auth_method: AuthMethod::from_text(&row.auth_method).unwrap_or(AuthMethod::Session),
+        id: row.id,
+        address: row.address,
+        user_agent: row.user_agent,
+        created_at: row.created_at,
+        last_seen_at: row.last_seen_at,
+        expires_at: row.expires_at,
+    }
+}
+
+/// A user's sign-ins that have not ended, newest first, for an administrator's eyes.
+pub(crate) fn of_user(conn: &mut Conn, ctx: &Ctx, user: &UserId) -> Result<Vec<Session>> {
+    let now = ctx.now();
+    let current = ctx.caller().ok().and_then(Caller::session_id);
+    let rows = db::sessions::list(conn, user, now, idle_since(now))?;
+    Ok(rows.into_iter().map(|row| seen(row, current)).collect())
 }
 
 /// The session that asks.
@@ -300,44 +463,80 @@ pub async fn end(ctx: &Ctx, id: &str) -> Result<()> {
         .await
 }
 
+/// Asks for one's own password again; `field` is where it stands.
+///
+/// # Errors
+/// A validation error for a wrong one, [`Error::RateLimited`] after many.
+pub(crate) async fn prove(ctx: &Ctx, field: &'static str, password: &str) -> Result<()> {
+    let (user_id, _) = own_session(ctx)?;
+    let key = format!("password:{user_id}");
+    ctx.app().limiter.attempt(&key, ctx.now())?;
+    let user = ctx
+        .db()
+        .read(move |conn| Ok(db::users::get(conn, &user_id)?))
+        .await?;
+    let stored = user.and_then(|u| u.password_hash);
+    let verified = if password.len() > password::MAX_BYTES {
+        Verified::No
+    } else {
+        ctx.app()
+            .passwords
+            .verify(password.to_owned(), stored)
+            .await?
+    };
+    if verified == Verified::No {
+        return Err(Error::field(field, format!("{field} is not right")));
+    }
+    ctx.app().limiter.succeeded(&key);
+    Ok(())
+}
+
+/// Lets only through whose password was given lately: who found a browser open must not be able to
+/// stay. A token is no browser.
+///
+/// # Errors
+/// [`Error::Unproved`].
+pub(crate) fn require_proved(conn: &mut Conn, ctx: &Ctx) -> Result<()> {
+    let Some(session) = ctx.caller().ok().and_then(Caller::session_id) else {
+        return Ok(());
+    };
+    let oldest = ctx.now().plus(-TimeDelta::minutes(PROVED_MINUTES));
+    match db::sessions::proved_at(conn, session)? {
+        Some(at) if at > oldest => Ok(()),
+        _ => Err(Error::Unproved),
+    }
+}
+
+/// Takes the password for the sensitive things that follow.
+///
+/// # Errors
+/// A validation error for a wrong one, [`Error::RateLimited`] after many.
+pub async fn confirm(ctx: &Ctx, password: &str) -> Result<()> {
+    prove(ctx, "password", password).await?;
+    let (_, session) = own_session(ctx)?;
+    let inner = ctx.clone();
+    ctx.db()
+        .write(move |conn| {
+            db::sessions::set_proved(conn, &session, inner.now())?;
+            audit::record(conn, &inner, Event::success(Action::Confirm))
+        })
+        .await
+}
+
 /// Changes one's own password and ends one's other sessions.
 ///
 /// # Errors
 /// A validation error for a wrong current one and for a new one that breaks the rules.
 pub async fn change_password(ctx: &Ctx, current: &str, new: &str) -> Result<()> {
     let (user_id, session) = own_session(ctx)?;
-    let caller = ctx.caller()?;
-    password::check_rules("new_password", new, &caller.email)?;
-    let key = format!("password:{user_id}");
-    ctx.app().limiter.check(&key, ctx.now())?;
-    let id = user_id.clone();
-    let user = ctx
-        .db()
-        .read(move |conn| Ok(db::users::get(conn, &id)?))
-        .await?;
-    let stored = user.and_then(|u| u.password_hash);
-    if current.len() > password::MAX_BYTES
-        || ctx
-            .app()
-            .passwords
-            .verify(current.to_owned(), stored)
-            .await?
-            == Verified::No
-    {
-        ctx.app().limiter.failed(&key, ctx.now());
-        let event = Event::new(Action::PasswordChange, Outcome::Denied);
-        audit::record_alone(ctx, event).await;
-        return Err(Error::field(
-            "current_password",
-            "current_password is not right",
-        ));
-    }
-    ctx.app().limiter.succeeded(&key);
+    password::check_rules("new_password", new, &ctx.caller()?.email)?;
+    prove(ctx, "current_password", current).await?;
     let hash = ctx.app().passwords.hash(new.to_owned()).await?;
     let inner = ctx.clone();
     ctx.db()
         .write(move |conn| {
             db::users::set_password_hash(conn, &user_id, &hash, inner.now())?;
+            db::password_resets::delete_of(conn, &user_id)?;
             let ended = db::sessions::delete_all(conn, &user_id, Some(&session))?;
             let event = Event::success(Action::PasswordChange).with("sessions_ended", ended);
             audit::record(conn, &inner, event)

@@ -3,6 +3,7 @@
 //!
 //! To ask for more at setup, extend `NewUser`.
 
+use crate::auth::actor::AuthMethod;
 use crate::auth::secrets;
 use crate::db;
 use crate::domain::audit::{self, Action, Event};
@@ -59,7 +60,7 @@ pub async fn complete(ctx: &Ctx, code: &str, new: NewUser) -> Result<SignedIn> {
             }
             let made = users::insert(conn, &inner, &user, hash)?;
             audit::record(conn, &inner, Event::success(Action::Setup).by(&made.id))?;
-            sessions::begin(conn, &inner, &made.id)
+            sessions::begin(conn, &inner, &made.id, AuthMethod::Session)
         })
         .await
 }

@@ -12,6 +12,7 @@ use crate::domain::ctx::Ctx;
 use crate::domain::idempotency;
 use crate::domain::ids::{TokenId, UserId};
 use crate::domain::page::{Page, PageRequest};
+use crate::domain::sessions;
 use crate::domain::time::Time;
 use crate::domain::users::Status;
 use crate::error::{Error, FieldError, Result};
@@ -167,6 +168,7 @@ async fn make(
             if let Some(token) = idempotency::replay::<Token>(conn, &inner)? {
                 return Ok((token, None));
             }
+            sessions::require_proved(conn, &inner)?;
             db::tokens::insert(conn, &row)?;
             let event = Event::success(Action::TokenCreate)
                 .by(&row.user_id)

@@ -130,36 +130,52 @@ pub(crate) struct CheckedUser {
     pub password: String,
 }
 
+/// Checks the fields of a new account; one without a password has another way of signing in.
+///
+/// # Errors
+/// One validation error with every field that breaks a rule.
+pub(crate) fn check_fields(
+    email: &str,
+    display_name: Option<&str>,
+    password: Option<&str>,
+) -> Result<(Email, DisplayName)> {
+    let mut wrong = Vec::new();
+    let mut note = |error: Error| wrong.extend(error.fields().iter().cloned());
+    let email = Email::parse(email).map_err(&mut note).ok();
+    let name = display_name
+        .filter(|name| !name.trim().is_empty())
+        .map(str::to_owned)
+        .or_else(|| {
+            email
+                .as_ref()
+                .and_then(|e| e.as_str().split('@').next().map(str::to_owned))
+        });
+    // Without a name and without an address only the address is worth a message.
+    let display_name = name.and_then(|n| DisplayName::parse(&n).map_err(&mut note).ok());
+    let address = email.as_ref().map_or("", Email::as_str);
+    if let Some(password) = password
+        && let Err(error) = password::check_rules("password", password, address)
+    {
+        note(error);
+    }
+    match (email, display_name) {
+        (Some(email), Some(display_name)) if wrong.is_empty() => Ok((email, display_name)),
+        _ => Err(Error::Validation(wrong)),
+    }
+}
+
 impl NewUser {
     /// # Errors
-    /// One validation error with every field that breaks a rule.
+    /// As [`check_fields`].
     pub(crate) fn check(self) -> Result<CheckedUser> {
-        let mut wrong = Vec::new();
-        let mut note = |error: Error| wrong.extend(error.fields().iter().cloned());
-        let email = Email::parse(&self.email).map_err(&mut note).ok();
-        let name = self
-            .display_name
-            .filter(|name| !name.trim().is_empty())
-            .or_else(|| {
-                email
-                    .as_ref()
-                    .and_then(|e| e.as_str().split('@').next().map(str::to_owned))
-            });
-        // Without a name and without an address only the address is worth a message.
-        let display_name = name.and_then(|n| DisplayName::parse(&n).map_err(&mut note).ok());
-        let address = email.as_ref().map_or("", Email::as_str);
-        if let Err(error) = password::check_rules("password", &self.password, address) {
-            note(error);
-        }
-        match (email, display_name) {
-            (Some(email), Some(display_name)) if wrong.is_empty() => Ok(CheckedUser {
-                email,
-                display_name,
-                role: self.role,
-                password: self.password,
-            }),
-            _ => Err(Error::Validation(wrong)),
-        }
+        let name = self.display_name.as_deref();
+        let (email, display_name) = check_fields(&self.email, name, Some(&self.password))?;
+        Ok(CheckedUser {
+            email,
+            display_name,
+            role: self.role,
+            password: self.password,
+        })
     }
 }
 
@@ -173,24 +189,48 @@ pub(crate) fn insert(
     user: &CheckedUser,
     password_hash: String,
 ) -> Result<User> {
+    let hash = Some(password_hash);
+    insert_with(conn, ctx, &user.email, &user.display_name, user.role, hash)
+}
+
+/// As [`insert`]; without a hash for an account that has another way of signing in.
+///
+/// # Errors
+/// As [`insert`].
+pub(crate) fn insert_with(
+    conn: &mut Conn,
+    ctx: &Ctx,
+    email: &Email,
+    display_name: &DisplayName,
+    role: Role,
+    password_hash: Option<String>,
+) -> Result<User> {
     let now = ctx.now();
     let row = UserRow {
         id: UserId::new(now.utc()),
-        email: user.email.as_str().to_owned(),
-        display_name: user.display_name.as_str().to_owned(),
-        role: user.role,
+        email: email.as_str().to_owned(),
+        display_name: display_name.as_str().to_owned(),
+        role,
         status: Status::Active,
-        password_hash: Some(password_hash),
+        password_hash,
         created_at: now,
         updated_at: now,
+        last_login_at: None,
     };
+    // In a transaction of PostgreSQL a failed statement is the end, so the usual case is asked
+    // first; the constraint decides between two at once.
+    if db::users::get_by_email(conn, &row.email)?.is_some() {
+        return Err(taken());
+    }
     match db::users::insert(conn, &row) {
         Ok(()) => Ok(row.into()),
-        Err(e) if e.is_unique_violation() => Err(Error::Conflict(
-            "An account with this e-mail address exists".into(),
-        )),
+        Err(e) if e.is_unique_violation() => Err(taken()),
         Err(e) => Err(e.into()),
     }
+}
+
+fn taken() -> Error {
+    Error::Conflict("An account with this e-mail address exists".into())
 }
 
 /// Makes an account.
@@ -231,6 +271,8 @@ fn by_email(conn: &mut Conn, email: &str) -> Result<UserRow> {
         .ok_or_else(|| Error::NotFound(format!("No account has the e-mail address {email}")))
 }
 
+/// Refuses what would leave the platform without an administrator. The caller holds
+/// [`db::users::lock`], so that two cannot each take the other for the one that stays.
 fn keep_an_admin(conn: &mut Conn, user: &UserRow) -> Result<()> {
     let is_admin = user.role == Role::Admin && user.status == Status::Active;
     if is_admin && db::users::count_active_admins(conn)? <= 1 {
@@ -239,7 +281,49 @@ fn keep_an_admin(conn: &mut Conn, user: &UserRow) -> Result<()> {
     Ok(())
 }
 
-/// Lets a user in, or keeps it out: a disabled one's sessions end at once.
+/// Lets a user in, or keeps it out: a disabled one's sessions end at once. In the caller's
+/// transaction, under [`db::users::lock`].
+///
+/// # Errors
+/// [`Error::Conflict`] for the last administrator.
+pub(crate) fn put_status(
+    conn: &mut Conn,
+    ctx: &Ctx,
+    row: &mut UserRow,
+    status: Status,
+) -> Result<()> {
+    let action = match status {
+        Status::Active => Action::UserEnable,
+        Status::Disabled => {
+            keep_an_admin(conn, row)?;
+            db::sessions::delete_all(conn, &row.id, None)?;
+            db::password_resets::delete_of(conn, &row.id)?;
+            Action::UserDisable
+        }
+    };
+    db::users::set_status(conn, &row.id, status, ctx.now())?;
+    row.status = status;
+    let event = Event::success(action).with("subject", row.id.as_str());
+    audit::record(conn, ctx, event)
+}
+
+/// Gives a user another role. In the caller's transaction, under [`db::users::lock`].
+///
+/// # Errors
+/// [`Error::Conflict`] for the last administrator.
+pub(crate) fn put_role(conn: &mut Conn, ctx: &Ctx, row: &mut UserRow, role: Role) -> Result<()> {
+    if role == Role::User {
+        keep_an_admin(conn, row)?;
+    }
+    db::users::set_role(conn, &row.id, role, ctx.now())?;
+    row.role = role;
+    let event = Event::success(Action::UserRole)
+        .with("subject", row.id.as_str())
+        .with("role", role.as_str());
+    audit::record(conn, ctx, event)
+}
+
+/// [`put_status`] by address, for the command line.
 ///
 /// # Errors
 /// [`Error::NotFound`]; [`Error::Conflict`] for the last administrator.
@@ -248,28 +332,15 @@ pub async fn set_status(ctx: &Ctx, email: &str, status: Status) -> Result<User> 
     let (inner, email) = (ctx.clone(), email.to_owned());
     ctx.db()
         .write(move |conn| {
+            db::users::lock(conn)?;
             let mut row = by_email(conn, &email)?;
-            if status == Status::Disabled {
-                keep_an_admin(conn, &row)?;
-                db::sessions::delete_all(conn, &row.id, None)?;
-            }
-            db::users::set_status(conn, &row.id, status, inner.now())?;
-            row.status = status;
-            let action = match status {
-                Status::Active => Action::UserEnable,
-                Status::Disabled => Action::UserDisable,
-            };
-            audit::record(
-                conn,
-                &inner,
-                Event::success(action).with("subject", row.id.as_str()),
-            )?;
+            put_status(conn, &inner, &mut row, status)?;
             Ok(row.into())
         })
         .await
 }
 
-/// Gives a user another role.
+/// [`put_role`] by address, for the command line.
 ///
 /// # Errors
 /// [`Error::NotFound`]; [`Error::Conflict`] for the last administrator.
@@ -278,16 +349,9 @@ pub async fn set_role(ctx: &Ctx, email: &str, role: Role) -> Result<User> {
     let (inner, email) = (ctx.clone(), email.to_owned());
     ctx.db()
         .write(move |conn| {
+            db::users::lock(conn)?;
             let mut row = by_email(conn, &email)?;
-            if role == Role::User {
-                keep_an_admin(conn, &row)?;
-            }
-            db::users::set_role(conn, &row.id, role, inner.now())?;
-            row.role = role;
-            let event = Event::success(Action::UserRole)
-                .with("subject", row.id.as_str())
-                .with("role", role.as_str());
-            audit::record(conn, &inner, event)?;
+            put_role(conn, &inner, &mut row, role)?;
             Ok(row.into())
         })
         .await

@@ -108,8 +108,11 @@ fn form_of(request: &ServiceRequest) -> Form {
         .get(header::ACCEPT)
         .and_then(|v| v.to_str().ok())
         .unwrap_or("");
-    let wants_json = accept.contains("application/json") && !accept.contains("text/html");
-    if is_data || wants_json {
+    let wants_html = accept.contains("text/html");
+    let wants_json = accept.contains("application/json") && !wants_html;
+    // The two addresses of the API at which people arrive in a browser.
+    let arrival = path.starts_with("/api/v1/auth/oidc/") && wants_html;
+    if (is_data && !arrival) || wants_json {
         Form::Json
     } else {
         Form::Html

@@ -66,7 +66,14 @@ pub async fn wrap(
                 .error()
                 .and_then(|e| e.as_error::<Error>())
             {
-                note(endpoint, Some(&ctx), &error.clone()).await;
+                let error = error.clone();
+                note(endpoint, Some(&ctx), &error).await;
+                if matches!(error, Error::Unproved) && endpoint.surface == Surface::Page {
+                    return Ok(ServiceResponse::new(
+                        handle.clone(),
+                        ask_again(&app, &handle),
+                    ));
+                }
             }
             Ok(answer)
         }
@@ -127,6 +134,13 @@ async fn admit(
         error,
         ctx: Some(ctx.clone()),
     };
+    if endpoint.surface != Surface::Probe
+        && let Actor::Caller(caller) = &actor
+    {
+        app.limiter
+            .spend(&caller.credential.limit_key(), ctx.now())
+            .map_err(&refused)?;
+    }
     credential_will_do(endpoint, &actor).map_err(&refused)?;
     if let Some(scope) = endpoint.scope {
         permissions::require_scope(&ctx, scope).map_err(&refused)?;
@@ -313,6 +327,28 @@ async fn refuse(
     }
     HttpResponse::SeeOther()
         .insert_header((header::LOCATION, value))
+        .finish()
+}
+
+/// Leads to where the password is asked for again, and from there back to the page that the form
+/// was on.
+fn ask_again(app: &App, request: &actix_web::HttpRequest) -> HttpResponse<BoxBody> {
+    let html = RENDERING
+        .try_with(|r| r.form == Form::Html)
+        .unwrap_or(false);
+    if !html {
+        return response(&Error::Unproved);
+    }
+    let referer = request
+        .headers()
+        .get(header::REFERER)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| ::url::Url::parse(text).ok())
+        .filter(|from| from.origin() == app.config.public_url.origin());
+    let back = referer.as_ref().map_or("/", |from| from.path());
+    let next: String = url::form_urlencoded::byte_serialize(back.as_bytes()).collect();
+    HttpResponse::SeeOther()
+        .insert_header((header::LOCATION, format!("/confirm?next={next}")))
         .finish()
 }
 

@@ -265,7 +265,7 @@ fn operation(endpoint: &Endpoint, doc: &Doc, schemas: &mut Map<String, Value>) -
             "429": error("RATE_LIMITED"),
             "500": error("INTERNAL_ERROR"),
             "501": error("NOT_IMPLEMENTED"),
-            "503": error("RUNTIME_UNAVAILABLE")
+            "503": error("RUNTIME_UNAVAILABLE or PROVIDER_UNAVAILABLE")
         }
     });
     if doc.redirects

@@ -8,12 +8,13 @@ use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, guard, web};
 
 use super::api::{
-    auth, commands, containers, health, images, oauth, oauth_token, sessions, tokens,
+    admin, auth, commands, containers, health, images, oauth, oauth_token, oidc, sessions, tokens,
+    totp,
 };
 use super::error::{response, unknown_route};
 use super::openapi::{self, Doc, Shape};
 use super::pages::containers::{act, detail, list, new};
-use super::pages::{self, account, activity, shell, sign_in, styleguide};
+use super::pages::{self, account, activity, shell, sign_in, styleguide, users, ways};
 use super::{assets, gate};
 use crate::auth::actor::Scope;
 use crate::domain::audit::Action;
@@ -25,8 +26,8 @@ pub enum Verb {
     /// Answers HEAD too.
     Get,
     Post,
-    Delete,
     Patch,
+    Delete,
 }
 
 impl Verb {
@@ -35,8 +36,8 @@ impl Verb {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
-            Self::Delete => "DELETE",
             Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
         }
     }
 
@@ -44,8 +45,8 @@ impl Verb {
         match self {
             Self::Get => web::route().guard(guard::Any(guard::Get()).or(guard::Head())),
             Self::Post => web::post(),
-            Self::Delete => web::delete(),
             Self::Patch => web::patch(),
+            Self::Delete => web::delete(),
         }
     }
 }
@@ -202,17 +203,16 @@ pub const API: &[Endpoint] = &[
             .answers(Shape::of::<String>()),
     ),
     Endpoint::api(Get, "/api/v1/auth/oidc/authorize", Anyone, |r| {
-        r.to(auth::oidc)
+        r.to(oidc::authorize)
     })
-    .doc(Doc::new(
-        "Begins to sign in with OpenID Connect; NOT_IMPLEMENTED while that is off",
-    )),
+    .doc(Doc::new("Sends the browser (302) to sign in with OpenID Connect").query(&["next"])),
     Endpoint::api(Get, "/api/v1/auth/oidc/callback", Anyone, |r| {
-        r.to(auth::oidc)
+        r.to(oidc::callback)
     })
-    .doc(Doc::new(
-        "Where the OpenID Connect provider sends to; NOT_IMPLEMENTED while that is off",
-    )),
+    .doc(
+        Doc::new("Where the provider sends the browser; begins a session and redirects (302)")
+            .query(&["state", "code", "iss", "error"]),
+    ),
     Endpoint::api(Get, "/api/v1/tokens", Direct, |r| r.to(tokens::list))
         .scope(Scope::Profile)
         .doc(
@@ -496,6 +496,145 @@ pub const API: &[Endpoint] = &[
     Endpoint::probe("/.well-known/oauth-authorization-server", |r| {
         r.to(oauth_token::metadata)
     }),
+    Endpoint::api(Post, "/api/v1/auth/reset", Anyone, |r| {
+        r.to(sessions::reset_password)
+    })
+    .doc(
+        Doc::new("Chooses a password by a one-time link, and ends the account's sessions")
+            .takes(Shape::of::<sessions::ResetBody>())
+            .answers(Shape::of::<String>()),
+    ),
+    Endpoint::api(Post, "/api/v1/auth/confirm", Session, |r| {
+        r.to(sessions::confirm)
+    })
+    .action(Action::Confirm)
+    .doc(
+        Doc::new("Takes the password for the sensitive requests of the next 30 minutes")
+            .takes(Shape::of::<sessions::ConfirmBody>())
+            .answers(Shape::of::<String>()),
+    ),
+    Endpoint::api(Get, "/api/v1/auth/totp", Session, |r| r.to(totp::get)).doc(
+        Doc::new("Whether signing in wants a one-time code")
+            .answers(Shape::of::<totp::FactorView>()),
+    ),
+    Endpoint::api(Post, "/api/v1/auth/totp", Session, |r| r.to(totp::start))
+        .action(Action::TotpStart)
+        .doc(
+            Doc::new("Begins to turn one-time codes on; the seed is in this answer only")
+                .answers(Shape::of::<totp::SetupView>()),
+        ),
+    Endpoint::api(Post, "/api/v1/auth/totp/confirm", Session, |r| {
+        r.to(totp::confirm)
+    })
+    .action(Action::TotpEnable)
+    .doc(
+        Doc::new("Turns one-time codes on, given one; answers the codes for recovery")
+            .takes(Shape::of::<totp::CodeBody>())
+            .answers(Shape::of::<totp::RecoveryView>()),
+    ),
+    Endpoint::api(Post, "/api/v1/auth/totp/recovery", Session, |r| {
+        r.to(totp::renew)
+    })
+    .action(Action::TotpRecovery)
+    .doc(
+        Doc::new("Makes new codes for recovery; the old ones are void")
+            .takes(Shape::of::<totp::AgainBody>())
+            .answers(Shape::of::<totp::RecoveryView>()),
+    ),
+    Endpoint::api(Delete, "/api/v1/auth/totp", Session, |r| {
+        r.to(totp::disable)
+    })
+    .action(Action::TotpDisable)
+    .doc(
+        Doc::new("Turns one-time codes off")
+            .takes(Shape::of::<totp::AgainBody>())
+            .answers(Shape::of::<String>()),
+    ),
+    Endpoint::api(Get, "/api/v1/auth/oidc/identities", Session, |r| {
+        r.to(oidc::list)
+    })
+    .doc(
+        Doc::new("One's own accounts at OpenID Connect providers")
+            .answers(Shape::list::<oidc::IdentityView>()),
+    ),
+    Endpoint::api(Post, "/api/v1/auth/oidc/link", Session, |r| {
+        r.to(oidc::link)
+    })
+    .action(Action::OidcLink)
+    .doc(
+        Doc::new("Begins to link an account at the provider; the browser goes on to the answer")
+            .answers(Shape::of::<oidc::LinkAnswer>()),
+    ),
+    Endpoint::api(Delete, "/api/v1/auth/oidc/identities/{id}", Session, |r| {
+        r.to(oidc::unlink)
+    })
+    .action(Action::OidcUnlink)
+    .doc(Doc::new("Unlinks an account at a provider").answers(Shape::of::<String>())),
+    Endpoint::api(Get, "/api/v1/admin/users", Direct, |r| r.to(admin::list)).doc(
+        Doc::new("Every account, newest first (administrators)")
+            .pages()
+            .query(&["q", "role", "status"])
+            .answers(Shape::list::<admin::AccountView>()),
+    ),
+    Endpoint::api(Post, "/api/v1/admin/users", Direct, |r| r.to(admin::create))
+        .action(Action::UserCreate)
+        .doc(
+            Doc::new("Makes an account; without a password, with a link to choose one")
+                .takes(Shape::of::<admin::NewAccountBody>())
+                .answers(Shape::of::<admin::AccountView>()),
+        ),
+    Endpoint::api(Get, "/api/v1/admin/users/{id}", Direct, |r| {
+        r.to(admin::get)
+    })
+    .doc(Doc::new("One account (administrators)").answers(Shape::of::<admin::AccountView>())),
+    Endpoint::api(Patch, "/api/v1/admin/users/{id}", Direct, |r| {
+        r.to(admin::change)
+    })
+    .action(Action::UserChange)
+    .doc(
+        Doc::new("Changes an account's name, role or status (administrators)")
+            .takes(Shape::of::<admin::ChangeBody>())
+            .answers(Shape::of::<admin::AccountView>()),
+    ),
+    Endpoint::api(Post, "/api/v1/admin/users/{id}/reset", Direct, |r| {
+        r.to(admin::reset)
+    })
+    .action(Action::UserReset)
+    .doc(
+        Doc::new("Makes a one-time link, good for 24 hours, to choose a new password")
+            .answers(Shape::of::<admin::LinkView>()),
+    ),
+    Endpoint::api(Get, "/api/v1/admin/users/{id}/sessions", Direct, |r| {
+        r.to(admin::sessions)
+    })
+    .doc(
+        Doc::new("An account's sign-ins, newest first (administrators)")
+            .answers(Shape::list::<sessions::SessionView>()),
+    ),
+    Endpoint::api(Delete, "/api/v1/admin/users/{id}/sessions", Direct, |r| {
+        r.to(admin::end_sessions)
+    })
+    .action(Action::UserSessionsEnd)
+    .doc(
+        Doc::new("Ends all of an account's sign-ins but the one that asks")
+            .answers(Shape::of::<admin::EndedView>()),
+    ),
+    Endpoint::api(
+        Delete,
+        "/api/v1/admin/users/{id}/sessions/{session_id}",
+        Direct,
+        |r| r.to(admin::end_session),
+    )
+    .action(Action::SessionEnd)
+    .doc(
+        Doc::new("Ends one of an account's sign-ins (administrators)")
+            .answers(Shape::of::<String>()),
+    ),
+    Endpoint::api(Delete, "/api/v1/admin/users/{id}/totp", Direct, |r| {
+        r.to(admin::remove_totp)
+    })
+    .action(Action::UserTotpRemove)
+    .doc(Doc::new("Turns an account's one-time codes off").answers(Shape::of::<String>())),
 ];
 
 /// Every page.
@@ -604,6 +743,56 @@ pub const PAGES: &[Endpoint] = &[
         r.to(pages::consent::decide)
     })
     .action(Action::OauthAuthorize),
+    Endpoint::page(Get, "/reset", Anyone, |r| r.to(pages::reset::show)),
+    Endpoint::page(Post, "/reset", Anyone, |r| r.to(pages::reset::redeem)),
+    Endpoint::page(Get, "/admin/users", Session, |r| r.to(users::show)),
+    Endpoint::page(Post, "/admin/users", Session, |r| r.to(users::create))
+        .action(Action::UserCreate),
+    Endpoint::page(Get, "/admin/users/{id}", Session, |r| r.to(users::one_user)),
+    Endpoint::page(Post, "/admin/users/{id}", Session, |r| r.to(users::change))
+        .action(Action::UserChange),
+    Endpoint::page(Post, "/admin/users/{id}/reset", Session, |r| {
+        r.to(users::reset)
+    })
+    .action(Action::UserReset),
+    Endpoint::page(Post, "/admin/users/{id}/sessions/end", Session, |r| {
+        r.to(users::end_sessions)
+    })
+    .action(Action::UserSessionsEnd),
+    Endpoint::page(
+        Post,
+        "/admin/users/{id}/sessions/{session_id}/end",
+        Session,
+        |r| r.to(users::end_session),
+    )
+    .action(Action::SessionEnd),
+    Endpoint::page(Post, "/admin/users/{id}/totp/remove", Session, |r| {
+        r.to(users::remove_totp)
+    })
+    .action(Action::UserTotpRemove),
+    Endpoint::page(Post, "/login/code", Anyone, |r| r.to(sign_in::login_code)),
+    Endpoint::page(Get, "/confirm", Session, |r| r.to(ways::show_confirm)),
+    Endpoint::page(Post, "/confirm", Session, |r| r.to(ways::confirm)).action(Action::Confirm),
+    Endpoint::page(Post, "/profile/totp", Session, |r| r.to(ways::start_totp))
+        .action(Action::TotpStart),
+    Endpoint::page(Post, "/profile/totp/confirm", Session, |r| {
+        r.to(ways::confirm_totp)
+    })
+    .action(Action::TotpEnable),
+    Endpoint::page(Post, "/profile/totp/recovery", Session, |r| {
+        r.to(ways::renew_recovery)
+    })
+    .action(Action::TotpRecovery),
+    Endpoint::page(Post, "/profile/totp/off", Session, |r| {
+        r.to(ways::disable_totp)
+    })
+    .action(Action::TotpDisable),
+    Endpoint::page(Post, "/profile/oidc/link", Session, |r| r.to(ways::link))
+        .action(Action::OidcLink),
+    Endpoint::page(Post, "/profile/oidc/{id}/unlink", Session, |r| {
+        r.to(ways::unlink)
+    })
+    .action(Action::OidcUnlink),
 ];
 
 /// All routes.

@@ -20,3 +20,5 @@ mod faults;
 mod images;
 mod isolation;
 mod oauth;
+mod oidc;
+mod users;

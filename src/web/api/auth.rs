@@ -6,9 +6,10 @@ use actix_session::Session;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::auth::actor::{AuthMethod, Credential, Scope};
+use crate::auth::actor::{Credential, Scope};
 use crate::auth::session_store::NEW_KEY;
 use crate::domain::ctx::Ctx;
+use crate::domain::oidc;
 use crate::domain::sessions::{self, SignedIn};
 use crate::error::{Error, Result};
 use crate::web::extract::Json;
@@ -19,6 +20,8 @@ use crate::web::reply::{Data, Reply};
 pub struct LoginBody {
     email: String,
     password: String,
+    /// A one-time code, or a code for recovery, where the account wants one.
+    totp: Option<String>,
 }
 
 /// Who is signed in.
@@ -76,9 +79,16 @@ pub fn begin(session: &Session, signed_in: &SignedIn) -> Result<()> {
 /// # Errors
 /// As `sessions::login`.
 pub async fn login(ctx: Ctx, session: Session, body: Json<LoginBody>) -> Reply<SessionAnswer> {
-    let signed_in = sessions::login(&ctx, &body.0.email, &body.0.password).await?;
+    let signed_in = {
+        let LoginBody {
+            email,
+            password,
+            totp,
+        } = &body.0;
+        sessions::login(&ctx, email, password, totp.as_deref()).await?
+    };
     begin(&session, &signed_in)?;
-    let auth_method = AuthMethod::Session.as_str();
+    let auth_method = signed_in.auth_method.as_str();
     Ok(Data(SessionAnswer {
         user: UserView {
             user_id: signed_in.user.id.to_string(),
@@ -93,7 +103,7 @@ pub async fn login(ctx: Ctx, session: Session, body: Json<LoginBody>) -> Reply<S
             expires_at: signed_in.expires_at.rfc3339(),
             auth_method,
         },
-        oidc_enabled: false,
+        oidc_enabled: oidc::is_enabled(ctx.app()),
     }))
 }
 
@@ -128,7 +138,7 @@ pub async fn session(ctx: Ctx) -> Reply<SessionAnswer> {
             expires_at: current.expires_at.rfc3339(),
             auth_method,
         },
-        oidc_enabled: false,
+        oidc_enabled: oidc::is_enabled(ctx.app()),
     }))
 }
 
@@ -145,12 +155,4 @@ pub async fn me(ctx: Ctx) -> Reply<MeView> {
         auth_method: caller.auth_method.as_str(),
         scopes: caller.scopes.as_ref().map(words),
     }))
-}
-
-/// OpenID Connect, which is not configured.
-///
-/// # Errors
-/// Always [`Error::NotImplemented`].
-pub async fn oidc() -> Reply<()> {
-    Err(Error::NotImplemented("OIDC is not enabled"))
 }

@@ -3,6 +3,7 @@
 //!
 //! To add a noun: a file with its bodies, views and handlers, and its lines in `web::routes`.
 
+pub mod admin;
 pub mod auth;
 pub mod commands;
 pub mod containers;
@@ -10,8 +11,10 @@ pub mod health;
 pub mod images;
 pub mod oauth;
 pub mod oauth_token;
+pub mod oidc;
 pub mod sessions;
 pub mod tokens;
+pub mod totp;
 
 use crate::domain::page::PageRequest;
 use crate::error::Result;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::domain::ctx::Ctx;
+use crate::domain::password_resets;
 use crate::domain::sessions::{self, Session};
 use crate::web::extract::Json;
 use crate::web::reply::{Data, Reply};
@@ -15,6 +16,8 @@ use crate::web::reply::{Data, Reply};
 #[derive(Serialize, ToSchema)]
 pub struct SessionView {
     id: String,
+    /// `session` for a password, `oidc` for OpenID Connect.
+    auth_method: &'static str,
     address: Option<String>,
     user_agent: Option<String>,
     created_at: String,
@@ -28,6 +31,7 @@ impl From<Session> for SessionView {
     fn from(session: Session) -> Self {
         Self {
             id: session.id.to_string(),
+            auth_method: session.auth_method.as_str(),
             address: session.address,
             user_agent: session.user_agent,
             created_at: session.created_at.rfc3339(),
@@ -42,6 +46,14 @@ impl From<Session> for SessionView {
 #[derive(Deserialize, ToSchema)]
 pub struct PasswordBody {
     current_password: String,
+    new_password: String,
+}
+
+/// A link's secret and the password that its account is to have.
+#[derive(Deserialize, ToSchema)]
+pub struct ResetBody {
+    /// What is behind the link's `#`.
+    token: String,
     new_password: String,
 }
 
@@ -69,4 +81,24 @@ pub async fn end(ctx: Ctx, id: Path<String>) -> Reply<&'static str> {
 pub async fn change_password(ctx: Ctx, body: Json<PasswordBody>) -> Reply<&'static str> {
     sessions::change_password(&ctx, &body.0.current_password, &body.0.new_password).await?;
     Ok(Data("changed"))
+}
+
+/// # Errors
+/// As `password_resets::redeem`.
+pub async fn reset_password(ctx: Ctx, body: Json<ResetBody>) -> Reply<&'static str> {
+    password_resets::redeem(&ctx, &body.0.token, &body.0.new_password).await?;
+    Ok(Data("changed"))
+}
+
+/// One's own password, again.
+#[derive(Deserialize, ToSchema)]
+pub struct ConfirmBody {
+    password: String,
+}
+
+/// # Errors
+/// As `sessions::confirm`.
+pub async fn confirm(ctx: Ctx, body: Json<ConfirmBody>) -> Reply<&'static str> {
+    sessions::confirm(&ctx, &body.0.password).await?;
+    Ok(Data("confirmed"))
 }

@@ -8,7 +8,8 @@ use super::form::{Fields, Form};
 use super::say::When;
 use super::shell::{Frame, Place, Shell};
 use super::{html, refused, see_other};
-use crate::domain::sessions;
+use crate::domain::second_factor::{self, Factor};
+use crate::domain::{oidc, sessions};
 use crate::error::Result;
 use crate::web::extract::{self, Query};
 
@@ -40,8 +41,51 @@ pub struct SessionsPage {
 pub struct ProfilePage {
     pub shell: Shell,
     pub form: Form,
-    /// Set after the password was changed.
-    pub changed: bool,
+    /// What was changed just now: `password`, `totp`, `linked` or `unlinked`.
+    pub changed: String,
+    pub factor: Factor,
+    /// What is wrong in the forms about ways of signing in.
+    pub ways: Form,
+    /// What the OpenID Connect provider is called, if there is one.
+    pub provider: Option<String>,
+    pub linked: Vec<LinkedView>,
+}
+
+/// An account elsewhere, as the pages show it.
+#[derive(Debug, Clone)]
+pub struct LinkedView {
+    pub id: String,
+    pub issuer: String,
+    /// Its address, or how the provider calls it.
+    pub who: String,
+    pub since: When,
+    pub last_used: Option<When>,
+}
+
+/// The profile as it is.
+///
+/// # Errors
+/// As `second_factor::get` and `oidc::list`.
+pub async fn profile_page(frame: &Frame) -> Result<ProfilePage> {
+    let linked = oidc::list(&frame.ctx).await?;
+    Ok(ProfilePage {
+        shell: frame.shell(Place::Profile, "Profile")?,
+        form: Form::new(),
+        changed: String::new(),
+        factor: second_factor::get(&frame.ctx).await?,
+        ways: Form::new(),
+        provider: oidc::name(frame.ctx.app()).map(str::to_owned),
+        linked: linked
+            .into_iter()
+            .map(|linked| LinkedView {
+                id: linked.id.to_string(),
+                issuer: linked.issuer,
+                who: linked.email.unwrap_or(linked.subject),
+                since: frame.when(linked.created_at),
+                last_used: linked.last_login_at.map(|at| frame.when(at)),
+            })
+            .collect(),
+    })
 }
 
 /// A short name for a `User-Agent`: the browser and the system, as far as they are known.
@@ -81,6 +125,20 @@ pub fn browser(user_agent: &str) -> String {
     }
 }
 
+/// A sign-in, as this request sees it.
+#[must_use]
+pub fn session_view(frame: &Frame, session: sessions::Session) -> SessionView {
+    SessionView {
+        id: session.id.to_string(),
+        browser: browser(session.user_agent.as_deref().unwrap_or_default()),
+        address: session.address.unwrap_or_default(),
+        created: frame.when(session.created_at),
+        last_seen: frame.when(session.last_seen_at),
+        expires: frame.when(session.expires_at),
+        current: session.current,
+    }
+}
+
 /// `GET /sessions`.
 ///
 /// # Errors
@@ -90,15 +148,7 @@ pub async fn sessions(frame: Frame) -> Result<HttpResponse> {
     html(&SessionsPage {
         shell: frame.shell(Place::Sessions, "Sessions")?,
         sessions: sessions
-            .map(|session| SessionView {
-                id: session.id.to_string(),
-                browser: browser(session.user_agent.as_deref().unwrap_or_default()),
-                address: session.address.unwrap_or_default(),
-                created: frame.when(session.created_at),
-                last_seen: frame.when(session.last_seen_at),
-                expires: frame.when(session.expires_at),
-                current: session.current,
-            })
+            .map(|session| session_view(&frame, session))
             .collect(),
     })
 }
@@ -125,7 +175,7 @@ pub async fn end_session(
 /// What the profile is asked with.
 #[derive(Debug, serde::Deserialize)]
 pub struct AskedProfile {
-    /// What was changed just now: `password`.
+    /// What was changed just now.
     changed: Option<String>,
 }
 
@@ -134,11 +184,9 @@ pub struct AskedProfile {
 /// # Errors
 /// None of its own.
 pub async fn profile(frame: Frame, asked: Query<AskedProfile>) -> Result<HttpResponse> {
-    html(&ProfilePage {
-        shell: frame.shell(Place::Profile, "Profile")?,
-        form: Form::new(),
-        changed: asked.0.changed.as_deref() == Some("password"),
-    })
+    let mut page = profile_page(&frame).await?;
+    page.changed = asked.0.changed.unwrap_or_default();
+    html(&page)
 }
 
 /// `POST /profile/password`.
@@ -151,16 +199,9 @@ pub async fn change_password(frame: Frame, fields: extract::Form<Fields>) -> Res
     match sessions::change_password(&frame.ctx, current, new).await {
         Ok(()) => Ok(see_other("/profile?changed=password")),
         Err(error) => {
-            let form = Form::new().refused(&error, &names)?;
-            let shell = frame.shell(Place::Profile, "Profile")?;
-            refused(
-                error,
-                &ProfilePage {
-                    shell,
-                    form,
-                    changed: false,
-                },
-            )
+            let mut page = profile_page(&frame).await?;
+            page.form = Form::new().refused(&error, &names)?;
+            refused(error, &page)
         }
     }
 }

@@ -55,6 +55,7 @@ impl ErrorPage<'_> {
             (415, _) => "That kind of content is not accepted",
             (429, _) => "That was too often",
             (501, _) => "That is turned off here",
+            (503, "PROVIDER_UNAVAILABLE") => "The sign-in provider does not answer",
             (503, _) => "Containers cannot be reached right now",
             _ => "Something went wrong on our side",
         }
@@ -74,8 +75,12 @@ impl ErrorPage<'_> {
                 "If you think you should be able to, ask an administrator of this hzel or the \
                  owner of the container."
             }
+            (501, _) => "An administrator of this hzel can turn it on.",
             (409, _) => "Nothing was changed. Look at its present state and try again.",
             (429, _) => "Wait a little, then try again. Nothing was changed.",
+            (503, "PROVIDER_UNAVAILABLE") => {
+                "It may be down for a moment. Try again, or sign in with a password if you have one."
+            }
             (503, _) => {
                 "Your containers are not affected: they keep running on their own. Try again in \
                  a moment."

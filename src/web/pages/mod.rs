@@ -16,12 +16,15 @@ pub mod errors;
 pub mod form;
 pub mod images;
 pub mod mark;
+pub mod reset;
 pub mod say;
 pub mod scopes;
 pub mod shell;
 pub mod sign_in;
 pub mod styleguide;
 pub mod tokens;
+pub mod users;
+pub mod ways;
 
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;

@@ -32,6 +32,7 @@ pub enum Place {
     Tokens,
     Profile,
     Sessions,
+    Users,
     Styleguide,
     Apps,
     Authorizations,

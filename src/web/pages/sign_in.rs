@@ -8,7 +8,7 @@ use super::form::{Fields, Form};
 use super::shell::{Bare, Frame};
 use super::{html, refused, see_other};
 use crate::domain::users::{NewUser, Role};
-use crate::domain::{sessions, setup};
+use crate::domain::{oidc, sessions, setup};
 use crate::error::{Error, Result};
 use crate::web::api::auth::begin;
 use crate::web::extract::{self, Query};
@@ -33,6 +33,24 @@ pub struct LoginPage {
     pub csrf_token: String,
     /// Where to go afterwards: a path of ours.
     pub next: String,
+    /// Set after a password was chosen by a link.
+    pub changed: bool,
+    /// What the OpenID Connect provider is called, if there is one.
+    pub provider: Option<String>,
+}
+
+impl LoginPage {
+    /// Where the sign-in with the provider begins.
+    fn provider_href(&self) -> String {
+        provider_href(&self.next)
+    }
+}
+
+/// Where the sign-in with the provider begins that ends at `next`.
+#[must_use]
+pub fn provider_href(next: &str) -> String {
+    let next: String = url::form_urlencoded::byte_serialize(next.as_bytes()).collect();
+    format!("/api/v1/auth/oidc/authorize?next={next}")
 }
 
 /// The path to go to after signing in: one of ours, or the start page. Anything that a browser
@@ -52,7 +70,7 @@ pub fn safe_next(next: Option<&str>) -> &str {
 }
 
 /// Puts the token's cookie beside the form that holds the token.
-fn with_token(mut answer: HttpResponse, token: &FormToken) -> Result<HttpResponse> {
+pub(super) fn with_token(mut answer: HttpResponse, token: &FormToken) -> Result<HttpResponse> {
     answer
         .add_cookie(&token.cookie())
         .map_err(Error::internal)?;
@@ -63,6 +81,8 @@ fn with_token(mut answer: HttpResponse, token: &FormToken) -> Result<HttpRespons
 #[derive(Debug, serde::Deserialize)]
 pub struct AskedLogin {
     next: Option<String>,
+    /// What was changed just now: `password`.
+    changed: Option<String>,
 }
 
 /// `GET /login`.
@@ -82,7 +102,8 @@ pub async fn login_page(
         return Ok(see_other("/setup"));
     }
     let token = FormToken::of(frame.ctx.app(), &request);
-    let page = login_form(&frame, &token, Form::new(), next);
+    let mut page = login_form(&frame, &token, Form::new(), next);
+    page.changed = asked.0.changed.as_deref() == Some("password");
     with_token(html(&page)?, &token)
 }
 
@@ -92,6 +113,8 @@ fn login_form(frame: &Frame, token: &FormToken, form: Form, next: &str) -> Login
         form,
         csrf_token: token.value.clone(),
         next: next.to_owned(),
+        changed: false,
+        provider: oidc::name(frame.ctx.app()).map(str::to_owned),
     }
 }
 
@@ -108,7 +131,17 @@ pub async fn login(
     let fields = fields.0;
     let next = safe_next(Some(fields.text("next")));
     let email = fields.text("email").trim();
-    match sessions::login(&frame.ctx, email, fields.text("password")).await {
+    let known = match sessions::know(&frame.ctx, email, fields.text("password")).await {
+        Ok(known) if known.needs_code => {
+            let ticket = sessions::ticket(&frame.ctx, &known)?;
+            let token = FormToken::of(frame.ctx.app(), &request);
+            let page = code_form(&frame, &token, Form::new(), next, ticket);
+            return with_token(html(&page)?, &token);
+        }
+        Ok(known) => sessions::enter(&frame.ctx, known, None).await,
+        Err(error) => Err(error),
+    };
+    match known {
         Ok(signed_in) => {
             begin(&session, &signed_in)?;
             Ok(see_other(next))
@@ -118,6 +151,77 @@ pub async fn login(
             let form = form.refused(&error, &["email", "password"])?;
             let token = FormToken::of(frame.ctx.app(), &request);
             let page = login_form(&frame, &token, form, next);
+            with_token(refused(error, &page)?, &token)
+        }
+    }
+}
+
+/// The code, after the password was right.
+#[derive(Template)]
+#[template(path = "pages/login_code.html")]
+pub struct LoginCodePage {
+    pub shell: Bare,
+    pub form: Form,
+    pub csrf_token: String,
+    pub next: String,
+    /// Says whose password was right; sealed.
+    pub ticket: String,
+}
+
+fn code_form(
+    frame: &Frame,
+    token: &FormToken,
+    form: Form,
+    next: &str,
+    ticket: String,
+) -> LoginCodePage {
+    LoginCodePage {
+        shell: Bare::new(frame.theme, "One-time code"),
+        form,
+        csrf_token: token.value.clone(),
+        next: next.to_owned(),
+        ticket,
+    }
+}
+
+/// `POST /login/code`.
+///
+/// # Errors
+/// As `sessions::enter`.
+pub async fn login_code(
+    frame: Frame,
+    request: HttpRequest,
+    session: Session,
+    fields: extract::Form<Fields>,
+) -> Result<HttpResponse> {
+    let fields = fields.0;
+    let next = safe_next(Some(fields.text("next")));
+    let ticket = fields.text("ticket").to_owned();
+    let Ok(known) = sessions::known_by_ticket(&frame.ctx, &ticket).await else {
+        // Too late, or the password changed: from the beginning.
+        return Ok(see_other("/login"));
+    };
+    let code = fields.text("totp").trim();
+    let outcome = if code.is_empty() {
+        Err(Error::field("totp", "totp must not be empty"))
+    } else {
+        sessions::enter(&frame.ctx, known, Some(code)).await
+    };
+    match outcome {
+        Ok(signed_in) => {
+            begin(&session, &signed_in)?;
+            Ok(see_other(next))
+        }
+        Err(error @ Error::WrongPassword) => Err(error),
+        Err(error) => {
+            let mut form = Form::new();
+            if matches!(error, Error::WrongCode) {
+                form.refuse("totp", error.message());
+            } else {
+                form = form.refused(&error, &["totp"])?;
+            }
+            let token = FormToken::of(frame.ctx.app(), &request);
+            let page = code_form(&frame, &token, form, next, ticket);
             with_token(refused(error, &page)?, &token)
         }
     }

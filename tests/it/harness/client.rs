@@ -156,6 +156,10 @@ impl Client {
         send(request.header("content-type", "application/json")).await
     }
 
+    pub async fn post_form(&self, path: &str, fields: &[(&str, &str)]) -> Reply {
+        send(self.request("POST", path).form(fields)).await
+    }
+
     pub async fn sign_in(&self, email: &str, password: &str) -> Session {
         let body = json!({ "email": email, "password": password });
         let reply = self.post("/api/v1/auth/login", body).await;

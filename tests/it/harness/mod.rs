@@ -8,6 +8,7 @@ mod database;
 mod image;
 mod leftovers;
 mod lock;
+pub mod node;
 pub mod process;
 mod server;
 
