@@ -26,8 +26,8 @@ pub enum Verb {
     /// Answers HEAD too.
     Get,
     Post,
-    Delete,
     Patch,
+    Delete,
 }
 
 impl Verb {
@@ -36,8 +36,8 @@ impl Verb {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
-            Self::Delete => "DELETE",
             Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
         }
     }
 
@@ -45,8 +45,8 @@ impl Verb {
         match self {
             Self::Get => web::route().guard(guard::Any(guard::Get()).or(guard::Head())),
             Self::Post => web::post(),
-            Self::Delete => web::delete(),
             Self::Patch => web::patch(),
+            Self::Delete => web::delete(),
         }
     }
 }
@@ -213,15 +213,20 @@ pub const API: &[Endpoint] = &[
     Endpoint::api(Get, "/api/v1/auth/oidc/authorize", Anyone, |r| {
         r.to(oidc::authorize)
     })
-    .doc(Doc::new("Sends the browser (302) to sign in with OpenID Connect").query(&["next"])),
+    .doc(
+        Doc::new("Sends the browser to sign in with OpenID Connect")
+            .query(&["next"])
+            .redirects(),
+    ),
     Endpoint::api(Get, "/api/v1/auth/oidc/callback", Anyone, |r| {
         r.to(oidc::callback)
     })
     // Linking ends here too, in the session that began it.
     .recognises()
     .doc(
-        Doc::new("Where the provider sends the browser; begins a session and redirects (302)")
-            .query(&["state", "code", "iss", "error"]),
+        Doc::new("Where the provider sends the browser; begins a session and sends it on")
+            .query(&["state", "code", "iss", "error"])
+            .redirects(),
     ),
     Endpoint::api(Get, "/api/v1/tokens", Direct, |r| r.to(tokens::list))
         .scope(Scope::Profile)

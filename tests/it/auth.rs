@@ -242,7 +242,12 @@ async fn tokens(server: &mut Server) {
             json!({ "name": "x", "expires_at": "2020-01-01T00:00:00Z" }),
             "VALIDATION_FAILED",
         ),
-        (json!({ "name": "x", "expires_at": "soon" }), "BAD_REQUEST"),
+        (
+            json!({ "name": "x", "expires_at": "soon" }),
+            "VALIDATION_FAILED",
+        ),
+        (json!({ "name": "x", "scopes": [] }), "VALIDATION_FAILED"),
+        (json!({ "name": "x", "expires_at": 5 }), "BAD_REQUEST"),
         (
             json!({ "name": "x", "scopes": ["root"] }),
             "VALIDATION_FAILED",
@@ -311,7 +316,11 @@ async fn disabled_users(server: &mut Server) {
     let session = server.sign_in(email).await;
     assert_eq!(token.get(ME).await.status, 200);
     server.cli(&["user", "disable", email], "").ok();
-    token.get(ME).await.is(401, "UNAUTHORIZED");
+    token
+        .get(ME)
+        .await
+        .is(403, "FORBIDDEN")
+        .says("This account is disabled");
     session.client.get(ME).await.is(401, "UNAUTHORIZED");
     let body = json!({ "email": email, "password": PASSWORD });
     let reply = server.anonymous().post("/api/v1/auth/login", body).await;
