@@ -424,11 +424,11 @@ pub const API: &[Endpoint] = &[
     })
     .action(Action::PasskeyRemove)
     .doc(Doc::new("Removes a passkey").answers(Shape::of::<String>())),
-    Endpoint::api(Post, "/api/v1/auth/passkeys/login/start", Anyone, |r| {
+    Endpoint::api(Post, "/api/v1/auth/login/passkey/start", Anyone, |r| {
         r.to(passkeys::start_login)
     })
     .doc(Doc::new("Begins to sign in with a passkey").answers(Shape::of::<passkeys::AskedView>())),
-    Endpoint::api(Post, "/api/v1/auth/passkeys/login", Anyone, |r| {
+    Endpoint::api(Post, "/api/v1/auth/login/passkey", Anyone, |r| {
         r.to(passkeys::login)
     })
     .doc(

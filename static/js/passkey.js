@@ -54,7 +54,7 @@ async function add(form) {
 }
 
 async function enter(form) {
-  const { ticket, options } = await post("/api/v1/auth/passkeys/login/start");
+  const { ticket, options } = await post("/api/v1/auth/login/passkey/start");
   const key = options.publicKey;
   key.challenge = bytes(key.challenge);
   for (const held of key.allowCredentials ?? []) held.id = bytes(held.id);
@@ -71,7 +71,7 @@ async function enter(form) {
       userHandle: used.response.userHandle && text(used.response.userHandle),
     },
   };
-  await post("/api/v1/auth/passkeys/login", null, { ticket, credential });
+  await post("/api/v1/auth/login/passkey", null, { ticket, credential });
   location.assign(form.elements.next.value);
 }
 

@@ -16,11 +16,16 @@ async fn where_there_are_none(server: &mut Server) {
     let session = server.sign_in(ADMIN).await;
     let reply = session.writing().act(&format!("{PATH}/start")).await;
     reply.is(501, "NOT_IMPLEMENTED");
-    let reply = server.anonymous().act(&format!("{PATH}/login/start")).await;
+    let reply = server
+        .anonymous()
+        .act("/api/v1/auth/login/passkey/start")
+        .await;
     reply.is(501, "NOT_IMPLEMENTED");
     for (client, path) in [(server.anonymous(), "/login"), (session.client, "/profile")] {
         let page = client.get(path).await;
-        assert!(!page.text.contains("passkey"), "{page:?}");
+        let offers = ["js/passkey", "id=\"sign-in-passkey\"", "id=\"passkeys\""];
+        let offered = offers.iter().find(|part| page.text.contains(**part));
+        assert_eq!(offered, None, "{page:?}");
     }
 }
 
@@ -97,12 +102,14 @@ async fn set_status(server: &Server, id: &str, status: &str) {
 /// What comes without the device.
 async fn refusals(server: &Server) {
     let nobody = server.anonymous();
-    let asked = nobody.act(&format!("{PATH}/login/start")).await;
+    let asked = nobody.act("/api/v1/auth/login/passkey/start").await;
     let ticket = asked.str("ticket");
     server.secret(&ticket);
     let body = json!({ "ticket": ticket, "credential": { "id": "x" } });
     for _ in 0..2 {
-        let reply = nobody.post(&format!("{PATH}/login"), body.clone()).await;
+        let reply = nobody
+            .post("/api/v1/auth/login/passkey", body.clone())
+            .await;
         reply
             .is(401, "UNAUTHORIZED")
             .says("This passkey signs nobody in here");
