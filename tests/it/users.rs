@@ -156,7 +156,7 @@ async fn accounts(server: &mut Server) {
         .get("/api/v1/auth/me")
         .await
         .is(401, "UNAUTHORIZED");
-    token.get("/api/v1/auth/me").await.is(401, "UNAUTHORIZED");
+    token.get("/api/v1/auth/me").await.is(403, "FORBIDDEN");
     let login = json!({ "email": "anna@example.org", "password": NEW });
     let reply = server.anonymous().post("/api/v1/auth/login", login).await;
     reply.is(401, "UNAUTHORIZED");
