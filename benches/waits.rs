@@ -4,7 +4,7 @@
 //! It starts a release server of its own in a scratch directory and removes everything again. With
 //! `HZEL_BENCH_DATABASE` (a `postgres://` URL of an empty database) it uses that instead of SQLite;
 //! with `HZEL_BENCH_IMAGE` (a tar file) it does not make the default image first. To add a row,
-//! write a function that answers a [`Row`] and call it in [`measure`].
+//! write a function that answers a [`Row`] and show it in [`measure`].
 
 use std::error::Error;
 use std::fs;
@@ -52,50 +52,48 @@ fn main() -> Result<()> {
         return Err(error.into());
     }
     let runtime = tokio::runtime::Runtime::new()?;
-    let rows = runtime.block_on(measure())?;
+    runtime.block_on(measure())
+}
+
+/// Prints a line as soon as it is known.
+fn show(row: &Row) {
+    println!(
+        "{:44} {:>9.2} {:2} {:>9.2} {:2} {:>8.3}  {}",
+        row.what,
+        row.ours,
+        row.unit,
+        row.yardstick,
+        row.unit,
+        row.ours / row.yardstick,
+        row.goal
+    );
+}
+
+async fn measure() -> Result<()> {
     println!(
         "{:44} {:>12} {:>12} {:>8}  goal",
         "", "hzel", "yardstick", "ratio"
     );
-    for row in rows {
-        println!(
-            "{:44} {:>9.2} {:2} {:>9.2} {:2} {:>8.3}  {}",
-            row.what,
-            row.ours,
-            row.unit,
-            row.yardstick,
-            row.unit,
-            row.ours / row.yardstick,
-            row.goal
-        );
-    }
-    Ok(())
-}
-
-async fn measure() -> Result<Vec<Row>> {
     let server = Server::start().await?;
-    let mut rows = vec![
-        Row {
-            what: "start to ready (yardstick: the goal)",
-            ours: server.ready_after.as_secs_f64() * 1e3,
-            yardstick: 500.0,
-            unit: "ms",
-            goal: "<= 1",
-        },
-        Row {
-            what: "idle resident memory (yardstick: the goal)",
-            ours: server.resident_mib()?,
-            yardstick: 40.0,
-            unit: "MB",
-            goal: "<= 1",
-        },
-    ];
+    show(&Row {
+        what: "start to ready (yardstick: the goal)",
+        ours: server.ready_after.as_secs_f64() * 1e3,
+        yardstick: 500.0,
+        unit: "ms",
+        goal: "<= 1",
+    });
+    show(&Row {
+        what: "idle resident memory (yardstick: the goal)",
+        ours: server.resident_mib()?,
+        yardstick: 40.0,
+        unit: "MB",
+        goal: "<= 1",
+    });
     server.wait_for_image().await?;
-    rows.push(create_to_running(&server).await?);
-    rows.push(command_to_completed(&server).await?);
-    rows.push(list_against_healthz(&server).await?);
-    server.end().await?;
-    Ok(rows)
+    show(&create_to_running(&server).await?);
+    show(&command_to_completed(&server).await?);
+    show(&list_against_healthz(&server).await?);
+    server.end().await
 }
 
 /// A server of our own, with one administrator and a token.

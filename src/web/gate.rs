@@ -107,17 +107,18 @@ async fn admit(
     endpoint: &'static Endpoint,
     request: &mut ServiceRequest,
 ) -> std::result::Result<Ctx, Refusal> {
-    // What needs nobody must not fail because somebody cannot be found.
-    let open = endpoint.access == Access::Anyone;
-    let actor = if open && endpoint.surface != Surface::Page && !endpoint.recognises {
-        Actor::Anonymous
-    } else {
-        match resolver::resolve(app, request).await {
-            Ok(actor) => actor,
-            // Whoever wants to sign in may still hold the cookie of a session that is over.
-            Err(Error::Unauthorized) if open => Actor::Anonymous,
-            Err(error) => return Err(error.into()),
+    let actor = match resolver::resolve(app, request).await {
+        Ok(actor) => actor,
+        // What needs nobody must not fail because somebody cannot be found: whoever wants to sign
+        // in may still hold the cookie of a session that is over, and a probe may come while the
+        // database is away.
+        Err(error) if endpoint.access == Access::Anyone => {
+            if matches!(error, Error::Internal { .. }) {
+                tracing::warn!(%error, "a credential could not be looked up");
+            }
+            Actor::Anonymous
         }
+        Err(error) => return Err(error.into()),
     };
     let mut origin = Origin {
         request_id: request

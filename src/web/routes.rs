@@ -83,8 +83,6 @@ pub struct Endpoint {
     /// What a refused or failed request is recorded as.
     pub action: Option<Action>,
     pub doc: Option<Doc>,
-    /// Whether an open address of the API still asks who comes.
-    pub recognises: bool,
     handler: fn(Route) -> Route,
 }
 
@@ -104,7 +102,6 @@ impl Endpoint {
             scope: None,
             action: None,
             doc: None,
-            recognises: false,
             handler,
         }
     }
@@ -138,11 +135,6 @@ impl Endpoint {
 
     const fn action(mut self, action: Action) -> Self {
         self.action = Some(action);
-        self
-    }
-
-    const fn recognises(mut self) -> Self {
-        self.recognises = true;
         self
     }
 
@@ -221,8 +213,6 @@ pub const API: &[Endpoint] = &[
     Endpoint::api(Get, "/api/v1/auth/oidc/callback", Anyone, |r| {
         r.to(oidc::callback)
     })
-    // Linking ends here too, in the session that began it.
-    .recognises()
     .doc(
         Doc::new("Where the provider sends the browser; begins a session and sends it on")
             .query(&["state", "code", "iss", "error"])

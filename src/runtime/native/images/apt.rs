@@ -263,19 +263,19 @@ mod tests {
     const STANZAS: &str = "\
 Types: deb deb-src
 # a snapshot's address
-URIs: http://deb.debian.org/debian
+URIs: http://mirror.example.org/debian
 Suites: bookworm bookworm-updates
 Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 
 Types: deb-src
-URIs: http://deb.debian.org/debian
+URIs: http://mirror.example.org/debian
 Suites: bookworm
 Components: main
 
 Enabled: no
 Types: deb
-URIs: http://deb.debian.org/debian
+URIs: http://mirror.example.org/debian
 Suites: bookworm-backports
 Components: main
 
@@ -314,28 +314,28 @@ signed-by: /usr/share/keyrings/nodesource.gpg
                 .is_some_and(|source| source.is_of_distribution(codename))
         };
         assert!(own(
-            "deb http://deb.debian.org/debian bookworm main contrib # x",
+            "deb http://mirror.example.org/debian bookworm main contrib # x",
             "bookworm"
         ));
         assert!(own(
-            "deb http://security.debian.org bookworm-security main",
+            "deb http://security.example.org/debian-security bookworm-security main",
             "bookworm"
         ));
         assert!(own(
             "deb [arch=amd64 signed-by=/usr/share/keyrings/ubuntu-archive-keyring.gpg] \
-                     http://archive.ubuntu.com/ubuntu noble main universe",
+                     http://archive.example.org/ubuntu noble main universe",
             "noble"
         ));
         for other in [
-            "deb-src http://deb.debian.org/debian bookworm main",
-            "# deb http://deb.debian.org/debian bookworm main",
+            "deb-src http://mirror.example.org/debian bookworm main",
+            "# deb http://mirror.example.org/debian bookworm main",
             "deb https://download.docker.com/linux/debian bookworm stable",
             "deb http://apt.postgresql.org/pub/repos/apt bookworm-pgdg main",
             "deb [signed-by=/etc/apt/keyrings/x.gpg] http://x.example/debian bookworm main",
             "deb http://ppa.launchpadcontent.net/a/b/ubuntu bookworm main",
             "deb cdrom:[Debian]/ bookworm main",
             "deb file:/srv/debian bookworm main",
-            "deb http://deb.debian.org/debian trixie main",
+            "deb http://mirror.example.org/debian trixie main",
             "deb http://x.example/ ./",
         ] {
             assert!(!own(other, "bookworm"), "{other}");
@@ -350,9 +350,9 @@ signed-by: /usr/share/keyrings/nodesource.gpg
         .remove(0)
         .with_mirrors(&|path| {
             assert_eq!(path, "/etc/apt/mirrors/debian.list");
-            "# nearest\nhttps://deb.debian.org/debian priority:1\n".into()
+            "# nearest\nhttps://mirror.example.org/debian priority:1\n".into()
         });
-        assert_eq!(source.uris, ["https://deb.debian.org/debian"]);
+        assert_eq!(source.uris, ["https://mirror.example.org/debian"]);
         assert!(source.is_of_distribution("trixie"));
     }
 
