@@ -14,7 +14,7 @@
 //! 2. **The envelope** ([`web::envelope`]) notes whether errors are to be JSON or a page, and will
 //!    put on the headers that every answer has. [`web::error`] renders an [`error::Error`] either
 //!    way, from the one table of codes and statuses in [`error`].
-//! 3. **The route** is a line of [`web::routes::API`], the only place where routes are named. It
+//! 3. **The route** is a line of [`web::routes::table`], the only place where routes are named. It
 //!    says who may ask at all, which scope a token needs, and what the documentation says.
 //! 4. **The gate** ([`web::gate`]) resolves the caller ([`auth::resolver`]: the first credential
 //!    present decides), checks the kind of credential, its scope, and for browsers the CSRF token.

@@ -2,7 +2,7 @@
 //! the log's span, [`envelope`] (request id, errors, headers), the session cookie, compression,
 //! the route, [`gate`] (who may), the handler.
 //!
-//! To add a route, add a line to [`routes::TABLE`]; nothing else registers one.
+//! To add a route, add a line to [`routes::table`]; nothing else registers one.
 
 pub mod api;
 pub mod assets;

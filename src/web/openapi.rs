@@ -156,7 +156,7 @@ pub async fn serve(app: web::Data<App>) -> Result<HttpResponse> {
 pub fn document(server: &str) -> Value {
     let mut schemas = Map::new();
     let mut paths: Map<String, Value> = Map::new();
-    for endpoint in routes::API {
+    for endpoint in routes::api() {
         let Some(doc) = &endpoint.doc else { continue };
         let path = endpoint
             .path

@@ -120,7 +120,7 @@ async fn openapi(server: &mut Server) {
             .as_str()
             .is_some_and(|v| v.starts_with("3.1"))
     );
-    for endpoint in hzel::web::routes::API {
+    for endpoint in hzel::web::routes::api() {
         let Some(path) = endpoint.path.strip_prefix("/api/v1") else {
             continue;
         };

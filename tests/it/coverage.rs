@@ -1,7 +1,7 @@
 //! Every route, by the program's own table: who is refused, and how. A route without a row in
 //! [`EXPECTED`] fails the test, so that no new one is forgotten.
 
-use hzel::web::routes::{API, Access, Endpoint, PAGES, Surface, Verb};
+use hzel::web::routes::{Access, Endpoint, Surface, Verb, api as api_routes, pages as page_routes};
 use serde_json::json;
 
 use crate::harness::client::send;
@@ -152,7 +152,7 @@ async fn api(server: &mut Server) {
     let application = crate::oauth::token_of(server, ADMIN, "").await;
     let application = nobody.bearer(&application);
 
-    for endpoint in API {
+    for endpoint in api_routes() {
         let route = name(endpoint);
         let expected = EXPECTED.iter().find(|(known, _)| *known == route);
         let Some((_, expected)) = expected else {
@@ -232,7 +232,7 @@ async fn api(server: &mut Server) {
     assert_eq!(session.client.get("/api/v1/auth/session").await.status, 200);
     for (route, _) in EXPECTED {
         assert!(
-            API.iter().any(|e| name(e) == *route),
+            api_routes().any(|e| name(e) == *route),
             "{route} is served no more"
         );
     }
@@ -294,7 +294,7 @@ async fn pages(server: &mut Server) {
     let nobody = server.anonymous();
     let session = server.sign_in(ADMIN).await;
     let id = "00000000-0000-7000-8000-000000000000";
-    for endpoint in PAGES {
+    for endpoint in page_routes() {
         let route = name(endpoint);
         let public = endpoint.access == Access::Anyone;
         let reply = ask(&nobody, endpoint, id).await;
