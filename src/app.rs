@@ -18,6 +18,7 @@ use crate::auth::touched::Touched;
 use crate::config::Config;
 use crate::db::Db;
 use crate::domain::ids::ContainerId;
+use crate::domain::terminals::Terminals;
 use crate::jobs::waiting::Waiting;
 use crate::runtime::Runtime;
 
@@ -92,6 +93,8 @@ pub struct Shared {
     pub touched: Touched,
     /// The last CPU reading of each container, for the next rate.
     pub cpu_readings: Mutex<HashMap<ContainerId, (std::time::Instant, u64)>>,
+    /// The shells that run in containers of this server.
+    pub terminals: Terminals,
     /// The code that `/setup` wants while there is no user.
     pub setup_code: String,
 }
@@ -151,6 +154,7 @@ impl App {
             waiting: Waiting::default(),
             touched: Touched::default(),
             cpu_readings: Mutex::default(),
+            terminals: Terminals::default(),
             setup_code,
             config,
             db,

@@ -6,6 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use secrecy::SecretString;
 use url::Url;
@@ -29,6 +30,8 @@ pub struct Config {
     pub log: String,
     pub rate_limit: bool,
     pub oidc: Option<OidcConfig>,
+    /// How long a terminal that nobody looks at lives.
+    pub terminal_idle: Duration,
 }
 
 /// The OpenID Connect provider that people may sign in with.
@@ -110,6 +113,10 @@ impl Config {
         };
         let oci_runtime = get("HZEL_OCI_RUNTIME").unwrap_or_else(|| "auto".into());
         let oidc = oidc(get)?;
+        let idle_text = get("HZEL_TERMINAL_IDLE").unwrap_or_else(|| "1h".into());
+        let terminal_idle = duration(&idle_text).ok_or_else(|| {
+            format!("HZEL_TERMINAL_IDLE must be a time such as 90s, 30m, 1h or 2d, not {idle_text}")
+        })?;
         if get("HZEL_SSH_LISTEN").is_some() {
             return Err("HZEL_SSH_LISTEN is set, and this version has no SSH gateway".into());
         }
@@ -132,6 +139,7 @@ impl Config {
             log,
             rate_limit,
             oidc,
+            terminal_idle,
         })
     }
 
@@ -225,6 +233,23 @@ fn oidc(get: Lookup<'_>) -> Result<Option<OidcConfig>, String> {
     }))
 }
 
+/// A number with `s`, `m`, `h` or `d` behind it, at most a year.
+fn duration(text: &str) -> Option<Duration> {
+    let unit = text.chars().last()?;
+    let number: u64 = text[..text.len() - unit.len_utf8()].parse().ok()?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 86_400,
+        _ => return None,
+    };
+    let seconds = number.checked_mul(seconds)?;
+    (1..=31_536_000)
+        .contains(&seconds)
+        .then(|| Duration::from_secs(seconds))
+}
+
 fn parse_public_url(text: &str) -> Result<Url, String> {
     let wrong = || {
         format!("HZEL_PUBLIC_URL must be an address such as https://cloud.example.org, not {text}")
@@ -303,6 +328,8 @@ mod tests {
             ("HZEL_TRUSTED_PROXIES", "localhost"),
             ("HZEL_RATE_LIMIT", "maybe"),
             ("HZEL_SIGNUP", "maybe"),
+            ("HZEL_TERMINAL_IDLE", "1"),
+            ("HZEL_TERMINAL_IDLE", "0h"),
             ("HZEL_OIDC_ISSUER", "https://id.example.org"),
             ("HZEL_OIDC_ADMIN_CLAIM", "groups=admins"),
         ] {
