@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use webauthn_rs::Webauthn;
 
 use crate::auth::limiter::Limiter;
@@ -17,6 +18,7 @@ use crate::auth::sealed::Sealer;
 use crate::auth::touched::Touched;
 use crate::config::Config;
 use crate::db::Db;
+use crate::domain::access::{Bell, OpenStreams};
 use crate::domain::ids::ContainerId;
 use crate::domain::terminals::Terminals;
 use crate::jobs::waiting::Waiting;
@@ -97,6 +99,12 @@ pub struct Shared {
     pub terminals: Terminals,
     /// The code that `/setup` wants while there is no user.
     pub setup_code: String,
+    /// Rung when someone's access may have ended.
+    pub access: Bell,
+    /// How many sockets and streams each user has open.
+    pub open_streams: OpenStreams,
+    /// Cancelled when the server is to end.
+    pub stopping: CancellationToken,
 }
 
 /// A handle on [`Shared`], cheap to clone.
@@ -156,6 +164,9 @@ impl App {
             cpu_readings: Mutex::default(),
             terminals: Terminals::default(),
             setup_code,
+            access: Bell::default(),
+            open_streams: OpenStreams::default(),
+            stopping: CancellationToken::new(),
             config,
             db,
             runtime,

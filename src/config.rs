@@ -32,6 +32,12 @@ pub struct Config {
     pub oidc: Option<OidcConfig>,
     /// How long a terminal that nobody looks at lives.
     pub terminal_idle: Duration,
+    /// WebSockets and event streams that one user may have open.
+    pub streams_per_user: usize,
+    /// Commands that run side by side in one container; more wait.
+    pub jobs_per_container: usize,
+    /// Commands of one user that run side by side; more wait.
+    pub jobs_per_user: usize,
 }
 
 /// The OpenID Connect provider that people may sign in with.
@@ -140,6 +146,9 @@ impl Config {
             rate_limit,
             oidc,
             terminal_idle,
+            streams_per_user: whole(get, "HZEL_SOCKETS_PER_USER", 50, 1, 10_000)?,
+            jobs_per_container: whole(get, "HZEL_JOBS_PER_CONTAINER", 16, 1, 64)?,
+            jobs_per_user: whole(get, "HZEL_JOBS_PER_USER", 32, 1, 64)?,
         })
     }
 
@@ -164,6 +173,22 @@ impl Config {
     pub fn public_origin(&self) -> String {
         self.public_url.origin().ascii_serialization()
     }
+}
+
+fn whole(
+    get: Lookup<'_>,
+    name: &str,
+    default: usize,
+    least: usize,
+    most: usize,
+) -> Result<usize, String> {
+    let Some(text) = get(name) else {
+        return Ok(default);
+    };
+    text.parse()
+        .ok()
+        .filter(|value| (least..=most).contains(value))
+        .ok_or_else(|| format!("{name} must be a number from {least} to {most}, not {text}"))
 }
 
 fn oidc(get: Lookup<'_>) -> Result<Option<OidcConfig>, String> {
@@ -330,6 +355,9 @@ mod tests {
             ("HZEL_SIGNUP", "maybe"),
             ("HZEL_TERMINAL_IDLE", "1"),
             ("HZEL_TERMINAL_IDLE", "0h"),
+            ("HZEL_SOCKETS_PER_USER", "0"),
+            ("HZEL_JOBS_PER_CONTAINER", "many"),
+            ("HZEL_JOBS_PER_USER", "-1"),
             ("HZEL_OIDC_ISSUER", "https://id.example.org"),
             ("HZEL_OIDC_ADMIN_CLAIM", "groups=admins"),
         ] {

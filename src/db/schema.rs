@@ -305,6 +305,18 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    tickets (hash) {
+        hash -> Text,
+        path -> Text,
+        user_id -> Text,
+        credential_kind -> Text,
+        credential_id -> Text,
+        created_at -> Timestamp,
+        expires_at -> Timestamp,
+    }
+}
+
 diesel::joinable!(sessions -> users (user_id));
 diesel::joinable!(tokens -> users (user_id));
 diesel::joinable!(containers -> users (user_id));

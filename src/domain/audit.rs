@@ -77,6 +77,7 @@ text_enum! {
         OauthRevoke = "oauth.revoke",
         TerminalOpen = "terminal.open",
         TerminalClose = "terminal.close",
+        TicketCreate = "ticket.create",
         Request = "request",
     }
 }

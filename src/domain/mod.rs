@@ -4,6 +4,7 @@
 //!
 //! To add a noun: its file here, its table and queries in `db`, its routes in `web::routes`.
 
+pub mod access;
 pub mod audit;
 pub mod commands;
 pub mod containers;
@@ -23,6 +24,7 @@ pub mod sessions;
 pub mod setup;
 pub mod terminals;
 pub(crate) mod text_enum;
+pub mod tickets;
 pub mod time;
 pub mod tokens;
 pub mod user_admin;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::db::containers::ContainerRow;
 use crate::db::{self, jobs::JobRow};
+use crate::domain::access::{self, Changed};
 use crate::domain::audit::{self, Action, Event, Outcome};
 use crate::domain::containers::{ContainerState, Wanted};
 use crate::domain::ctx::Ctx;
@@ -147,9 +148,11 @@ pub async fn delete(ctx: &Ctx, job: &JobRow) -> Result<()> {
     match ctx.app().runtime.delete(&row.id).await {
         Ok(()) | Err(RuntimeError::NotFound) => {
             let (id, job_id, now) = (row.id.clone(), job.id.clone(), ctx.now());
+            let inner = ctx.clone();
             ctx.db()
                 .write(move |conn| {
                     db::containers::delete(conn, &id)?;
+                    access::ring(&inner, Changed::Container(id));
                     Ok(db::jobs::finish(conn, &job_id, None, now)?)
                 })
                 .await?;

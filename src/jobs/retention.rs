@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::db;
 use crate::domain::ctx::Ctx;
-use crate::domain::{idempotency, oauth, password_resets, sessions};
+use crate::domain::{idempotency, oauth, password_resets, sessions, tickets};
 use crate::error::Result;
 
 /// How often the last uses of credentials are written.
@@ -50,6 +50,7 @@ async fn forget(app: &App) -> Result<()> {
     sessions::forget_ended(&ctx).await?;
     password_resets::forget_ended(&ctx).await?;
     oauth::forget_ended(&ctx).await?;
+    tickets::forget_ended(&ctx).await?;
     let now = ctx.now();
     ctx.db()
         .write(move |conn| {

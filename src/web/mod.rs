@@ -1,4 +1,4 @@
-//! HTTP: one server for the API and the pages. What a request passes through, outermost first:
+//! HTTP: one server for the API, the pages and the WebSockets. What a request passes through, outermost first:
 //! the log's span, [`envelope`] (request id, errors, headers), the session cookie, compression,
 //! the route, [`gate`] (who may), the handler.
 //!
@@ -16,6 +16,7 @@ pub mod pages;
 pub mod reply;
 pub mod routes;
 mod span;
+pub mod ws;
 
 use std::net::TcpListener;
 use std::time::Duration;
