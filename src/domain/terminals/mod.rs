@@ -112,13 +112,12 @@ pub struct Seen {
     pub shell: Option<String>,
 }
 
-/// Opens a shell, or comes back to the one of that name.
+/// Whether the caller may open shells in a container, and whether it runs here.
 ///
 /// # Errors
 /// [`Error::ContainerNotFound`], [`Error::Forbidden`]; [`Error::Conflict`] when the container does
-/// not run; [`Error::QuotaExceeded`] when there are too many shells.
-pub async fn open(ctx: &Ctx, container: &str, opening: Opening) -> Result<Viewer> {
-    let caller = ctx.caller()?.clone();
+/// not run.
+pub async fn check(ctx: &Ctx, container: &str) -> Result<ContainerId> {
     let (inner, asked) = (ctx.clone(), container.to_owned());
     let row = ctx
         .db()
@@ -136,14 +135,24 @@ pub async fn open(ctx: &Ctx, container: &str, opening: Opening) -> Result<Viewer
             row.node_name
         )));
     }
+    Ok(row.id)
+}
+
+/// Opens a shell, or comes back to the one of that name.
+///
+/// # Errors
+/// As [`check`]; [`Error::QuotaExceeded`] when there are too many shells.
+pub async fn open(ctx: &Ctx, container: &str, opening: Opening) -> Result<Viewer> {
+    let caller = ctx.caller()?.clone();
+    let container = check(ctx, container).await?;
     // One that ends at this very moment is replaced by a new one.
     let mut found = None;
     for _ in 0..3 {
-        let key = Key::new(ctx, &row.id, &caller.user_id, opening.session.clone());
+        let key = Key::new(ctx, &container, &caller.user_id, opening.session.clone());
         let place = ctx.app().terminals.reserve(key)?;
         let shell = place
             .slot
-            .shell(|| start(ctx, &place, &row.id, &caller))
+            .shell(|| start(ctx, &place, &container, &caller))
             .await?;
         let since = opening.since.as_ref();
         let since = since.filter(|seen| seen.shell.as_ref().is_none_or(|id| *id == shell.id));

@@ -222,6 +222,7 @@ impl Shell {
             key,
             begin: at,
             replay: end - at,
+            at,
             more,
             size,
             cut: None,
@@ -229,8 +230,8 @@ impl Shell {
     }
 
     /// Types: waits while earlier input has not been read; says whether it was taken.
-    pub async fn type_in(&self, bytes: &Bytes) -> bool {
-        let mut rest = bytes.clone();
+    pub async fn type_in(&self, bytes: Bytes) -> bool {
+        let mut rest = bytes;
         while !rest.is_empty() {
             let piece = rest.split_to(rest.len().min(PIECE));
             match self.input.send_timeout(piece, DEAF).await {
@@ -247,6 +248,20 @@ impl Shell {
     pub fn resize(&self, size: TerminalSize) {
         self.size
             .send_modify(|(current, count)| (*current, *count) = (size, *count + 1));
+    }
+
+    /// A viewer has seen everything up to that offset.
+    pub fn seen(&self, viewer: u64, offset: u64) {
+        let mut state = self.state();
+        let end = state.ring.end();
+        if let Some(seat) = state.viewers.get_mut(&viewer)
+            && offset > seat.at
+        {
+            seat.at = offset.min(end);
+            seat.moved = Instant::now();
+        }
+        drop(state);
+        self.room.notify_one();
     }
 
     /// Has it ended; the first reason counts.
@@ -416,6 +431,8 @@ pub struct Viewer {
     pub begin: u64,
     /// How many of the bytes that it will be shown were printed before it came.
     pub replay: u64,
+    /// The offset of what it is given next.
+    at: u64,
     more: watch::Receiver<()>,
     size: watch::Receiver<(TerminalSize, u64)>,
     /// Since when the beginning of a character waits for its rest.
@@ -428,7 +445,7 @@ impl Viewer {
         &self.shell
     }
 
-    /// What to show next; for output, call [`Viewer::shown`] when that is done.
+    /// What to show next; for output, call [`Shell::seen`] when that is done.
     pub async fn next(&mut self) -> Shown {
         loop {
             if self.size.has_changed().unwrap_or(false) {
@@ -455,36 +472,51 @@ impl Viewer {
 
     fn look(&mut self) -> Option<Shown> {
         let state = self.shell.state();
-        let Some(seat) = state.viewers.get(&self.key) else {
+        if !state.viewers.contains_key(&self.key) {
             return Some(Shown::TooSlow);
-        };
-        let bytes = state.ring.read(seat.at, CHUNK);
+        }
+        let mut bytes = state.ring.read(self.at, CHUNK);
         if bytes.is_empty() {
             self.cut = None;
             return state.ended.map(Shown::Ended);
         }
         let whole = whole(&bytes);
         if whole > 0 {
-            self.cut = None;
-            return Some(Shown::Output(Bytes::from(bytes).slice(..whole)));
+            bytes.truncate(whole);
+        } else {
+            let since = *self.cut.get_or_insert_with(Instant::now);
+            if state.ended.is_none() && Instant::now() < since + CUT {
+                return None;
+            }
         }
-        let since = *self.cut.get_or_insert_with(Instant::now);
-        if state.ended.is_some() || Instant::now() >= since + CUT {
-            self.cut = None;
-            return Some(Shown::Output(bytes.into()));
-        }
-        None
+        self.cut = None;
+        self.at += bytes.len() as u64;
+        Some(Shown::Output(bytes.into()))
     }
 
-    /// That many bytes of output were shown.
-    pub fn shown(&self, bytes: usize) {
-        let mut state = self.shell.state();
-        if let Some(seat) = state.viewers.get_mut(&self.key) {
-            seat.at += bytes as u64;
-            seat.moved = Instant::now();
+    /// What [`Shell::seen`] knows this viewer by.
+    #[must_use]
+    pub fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// The offset behind what it was given.
+    #[must_use]
+    pub fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// Resolves when this viewer has been let go for its slowness.
+    pub async fn let_go(&self) {
+        let mut more = self.more.clone();
+        loop {
+            more.mark_unchanged();
+            if !self.shell.state().viewers.contains_key(&self.key) {
+                return;
+            }
+            // The sender lives as long as the shell, which this viewer holds.
+            let _there = more.changed().await;
         }
-        drop(state);
-        self.shell.room.notify_one();
     }
 }
 

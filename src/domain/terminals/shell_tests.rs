@@ -91,7 +91,7 @@ async fn all(viewer: &mut Viewer) -> (Vec<u8>, Ending) {
         match viewer.next().await {
             Shown::Output(bytes) => {
                 seen.extend_from_slice(&bytes);
-                viewer.shown(bytes.len());
+                viewer.shell().seen(viewer.key(), viewer.at());
             }
             Shown::Resized(_) => {}
             Shown::Ended(why) => return (seen, why),
@@ -164,20 +164,17 @@ async fn characters_arrive_whole_and_sizes_are_told() {
         panic!("no output");
     };
     assert_eq!(first, "a");
-    viewer.shown(1);
     far.printing.write_all(b"\x98\x80").await.unwrap();
     let Shown::Output(second) = viewer.next().await else {
         panic!("no output");
     };
     assert_eq!(second, "😀");
-    viewer.shown(4);
     // What never becomes one is not kept back for ever.
     far.printing.write_all(b"\xf0\x9f").await.unwrap();
     assert_eq!(
         viewer.next().await,
         Shown::Output(Bytes::from_static(b"\xf0\x9f"))
     );
-    viewer.shown(2);
     let size = TerminalSize { cols: 7, rows: 3 };
     shell.resize(size);
     assert_eq!(viewer.next().await, Shown::Resized(size));

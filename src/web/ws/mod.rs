@@ -5,3 +5,4 @@
 //! the envelope), calls [`socket::accept`] and spawns its task; and its line in `web::routes::live`.
 
 pub mod socket;
+pub mod terminals;

@@ -20,6 +20,7 @@ use crate::web::pages::{html, refused, say};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tab {
     Overview,
+    Terminal,
     Commands,
     Console,
     Settings,
@@ -27,8 +28,9 @@ pub enum Tab {
 
 impl Tab {
     /// Every tab.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Overview,
+        Self::Terminal,
         Self::Commands,
         Self::Console,
         Self::Settings,
@@ -39,6 +41,7 @@ impl Tab {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Overview => "overview",
+            Self::Terminal => "terminal",
             Self::Commands => "commands",
             Self::Console => "console",
             Self::Settings => "settings",
@@ -201,7 +204,7 @@ impl SettingsPage {
 }
 
 /// What every tab begins with.
-async fn detail(frame: &Frame, id: &str, tab: Tab) -> Result<(Shell, Detail)> {
+pub(super) async fn detail(frame: &Frame, id: &str, tab: Tab) -> Result<(Shell, Detail)> {
     let container = BoxView::of(frame, containers::get(&frame.ctx, id).await?);
     let detail = Detail { container, tab };
     let mut shell = frame.shell(Place::Containers, detail.title())?;

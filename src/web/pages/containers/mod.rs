@@ -4,6 +4,7 @@ pub mod act;
 pub mod detail;
 pub mod list;
 pub mod new;
+pub mod terminal;
 pub mod usage;
 
 use self::usage::Usage;
