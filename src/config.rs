@@ -29,6 +29,8 @@ pub struct Config {
     pub log: String,
     pub rate_limit: bool,
     pub oidc: Option<OidcConfig>,
+    /// Largest file that is uploaded, in bytes.
+    pub upload_limit: u64,
 }
 
 /// The OpenID Connect provider that people may sign in with.
@@ -110,6 +112,7 @@ impl Config {
         };
         let oci_runtime = get("HZEL_OCI_RUNTIME").unwrap_or_else(|| "auto".into());
         let oidc = oidc(get)?;
+        let upload_limit = upload_limit(get)?;
         if get("HZEL_SSH_LISTEN").is_some() {
             return Err("HZEL_SSH_LISTEN is set, and this version has no SSH gateway".into());
         }
@@ -132,6 +135,7 @@ impl Config {
             log,
             rate_limit,
             oidc,
+            upload_limit,
         })
     }
 
@@ -225,6 +229,19 @@ fn oidc(get: Lookup<'_>) -> Result<Option<OidcConfig>, String> {
     }))
 }
 
+fn upload_limit(get: Lookup<'_>) -> Result<u64, String> {
+    let Some(text) = get("HZEL_UPLOAD_LIMIT_MB") else {
+        return Ok(1024 << 20);
+    };
+    text.parse::<u64>()
+        .ok()
+        .filter(|mib| (1..=1 << 20).contains(mib))
+        .map(|mib| mib << 20)
+        .ok_or_else(|| {
+            format!("HZEL_UPLOAD_LIMIT_MB must be a number of MiB from 1 to 1048576, not {text}")
+        })
+}
+
 fn parse_public_url(text: &str) -> Result<Url, String> {
     let wrong = || {
         format!("HZEL_PUBLIC_URL must be an address such as https://cloud.example.org, not {text}")
@@ -303,6 +320,7 @@ mod tests {
             ("HZEL_TRUSTED_PROXIES", "localhost"),
             ("HZEL_RATE_LIMIT", "maybe"),
             ("HZEL_SIGNUP", "maybe"),
+            ("HZEL_UPLOAD_LIMIT_MB", "0"),
             ("HZEL_OIDC_ISSUER", "https://id.example.org"),
             ("HZEL_OIDC_ADMIN_CLAIM", "groups=admins"),
         ] {

@@ -75,6 +75,11 @@ text_enum! {
         OauthReplay = "oauth.replay",
         OauthTokenRevoke = "oauth.token.revoke",
         OauthRevoke = "oauth.revoke",
+        FileUpload = "file.upload",
+        FileDelete = "file.delete",
+        FileMove = "file.move",
+        FileMkdir = "file.mkdir",
+        FileChmod = "file.chmod",
         Request = "request",
     }
 }

@@ -87,6 +87,8 @@ pub struct Endpoint {
     /// What a refused or failed request is recorded as.
     pub action: Option<Action>,
     pub doc: Option<Doc>,
+    /// Whether its body is handled as it comes, and may be larger than memory.
+    pub streams: bool,
     handler: fn(Route) -> Route,
 }
 
@@ -106,6 +108,7 @@ impl Endpoint {
             scope: None,
             action: None,
             doc: None,
+            streams: false,
             handler,
         }
     }
@@ -139,6 +142,11 @@ impl Endpoint {
 
     const fn action(mut self, action: Action) -> Self {
         self.action = Some(action);
+        self
+    }
+
+    const fn streams(mut self) -> Self {
+        self.streams = true;
         self
     }
 
