@@ -38,6 +38,8 @@ pub struct Config {
     pub jobs_per_container: usize,
     /// Commands of one user that run side by side; more wait.
     pub jobs_per_user: usize,
+    /// Largest file that is uploaded, in bytes.
+    pub upload_limit: u64,
 }
 
 /// The OpenID Connect provider that people may sign in with.
@@ -123,6 +125,7 @@ impl Config {
         let terminal_idle = duration(&idle_text).ok_or_else(|| {
             format!("HZEL_TERMINAL_IDLE must be a time such as 90s, 30m, 1h or 2d, not {idle_text}")
         })?;
+        let upload_limit = upload_limit(get)?;
         if get("HZEL_SSH_LISTEN").is_some() {
             return Err("HZEL_SSH_LISTEN is set, and this version has no SSH gateway".into());
         }
@@ -149,6 +152,7 @@ impl Config {
             streams_per_user: whole(get, "HZEL_SOCKETS_PER_USER", 50, 1, 10_000)?,
             jobs_per_container: whole(get, "HZEL_JOBS_PER_CONTAINER", 16, 1, 64)?,
             jobs_per_user: whole(get, "HZEL_JOBS_PER_USER", 32, 1, 64)?,
+            upload_limit,
         })
     }
 
@@ -275,6 +279,19 @@ fn duration(text: &str) -> Option<Duration> {
         .then(|| Duration::from_secs(seconds))
 }
 
+fn upload_limit(get: Lookup<'_>) -> Result<u64, String> {
+    let Some(text) = get("HZEL_UPLOAD_LIMIT_MB") else {
+        return Ok(1024 << 20);
+    };
+    text.parse::<u64>()
+        .ok()
+        .filter(|mib| (1..=1 << 20).contains(mib))
+        .map(|mib| mib << 20)
+        .ok_or_else(|| {
+            format!("HZEL_UPLOAD_LIMIT_MB must be a number of MiB from 1 to 1048576, not {text}")
+        })
+}
+
 fn parse_public_url(text: &str) -> Result<Url, String> {
     let wrong = || {
         format!("HZEL_PUBLIC_URL must be an address such as https://cloud.example.org, not {text}")
@@ -358,6 +375,7 @@ mod tests {
             ("HZEL_SOCKETS_PER_USER", "0"),
             ("HZEL_JOBS_PER_CONTAINER", "many"),
             ("HZEL_JOBS_PER_USER", "-1"),
+            ("HZEL_UPLOAD_LIMIT_MB", "0"),
             ("HZEL_OIDC_ISSUER", "https://id.example.org"),
             ("HZEL_OIDC_ADMIN_CLAIM", "groups=admins"),
         ] {

@@ -78,6 +78,11 @@ text_enum! {
         TerminalOpen = "terminal.open",
         TerminalClose = "terminal.close",
         TicketCreate = "ticket.create",
+        FileUpload = "file.upload",
+        FileDelete = "file.delete",
+        FileMove = "file.move",
+        FileMkdir = "file.mkdir",
+        FileChmod = "file.chmod",
         Request = "request",
     }
 }

@@ -92,6 +92,8 @@ pub struct Endpoint {
     /// What a refused or failed request is recorded as.
     pub action: Option<Action>,
     pub doc: Option<Doc>,
+    /// Whether its body is handled as it comes, and may be larger than memory.
+    pub streams: bool,
     handler: fn(Route) -> Route,
 }
 
@@ -111,6 +113,7 @@ impl Endpoint {
             scope: None,
             action: None,
             doc: None,
+            streams: false,
             handler,
         }
     }
@@ -137,7 +140,6 @@ impl Endpoint {
         Self::new(Verb::Get, path, Surface::Probe, Access::Anyone, handler)
     }
 
-    #[expect(dead_code, reason = "the first is the next commit's")]
     const fn ws(path: &'static str, access: Access, handler: fn(Route) -> Route) -> Self {
         Self::new(Verb::Get, path, Surface::Ws, access, handler)
     }
@@ -149,6 +151,11 @@ impl Endpoint {
 
     const fn action(mut self, action: Action) -> Self {
         self.action = Some(action);
+        self
+    }
+
+    const fn streams(mut self) -> Self {
+        self.streams = true;
         self
     }
 

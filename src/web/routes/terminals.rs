@@ -26,9 +26,12 @@ pub(super) const TABLE: &[Endpoint] = &[
         Doc::new("One's shells in a container, oldest first")
             .answers(Shape::of::<Vec<terminals::TerminalView>>()),
     ),
-    Endpoint::api(Delete, "/api/v1/containers/{id}/terminals/{name}", Any, |r| {
-        r.to(terminals::end)
-    })
+    Endpoint::api(
+        Delete,
+        "/api/v1/containers/{id}/terminals/{name}",
+        Any,
+        |r| r.to(terminals::end),
+    )
     .scope(Scope::Terminal)
     .action(Action::TerminalClose)
     .doc(

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::socket::{self, CloseCode, Gone, Incoming, Receiver, Sender};
 use crate::domain::access::Watch;
 use crate::domain::ctx::Ctx;
+use crate::domain::files;
 use crate::domain::permissions::Permissions;
 use crate::domain::terminals::{self, Ending, Opening, Seen, SessionName, Shell, Shown, Viewer};
 use crate::error::{Error, Result};
@@ -36,7 +37,11 @@ pub struct TerminalQuery {
 
 impl TerminalQuery {
     fn opening(&self) -> Result<Opening> {
-        let session = self.session.as_deref().map(SessionName::parse).transpose()?;
+        let session = self
+            .session
+            .as_deref()
+            .map(SessionName::parse)
+            .transpose()?;
         let since = match self.since {
             None => None,
             Some(QueryWhole(offset)) => {
@@ -147,13 +152,7 @@ pub async fn open(
     Ok(response)
 }
 
-async fn serve(
-    ctx: Ctx,
-    mut viewer: Viewer,
-    sender: Sender,
-    receiver: Receiver,
-    manner: Manner,
-) {
+async fn serve(ctx: Ctx, mut viewer: Viewer, sender: Sender, receiver: Receiver, manner: Manner) {
     let key = viewer.key();
     let shell = std::sync::Arc::clone(viewer.shell());
     let (mut telling, answering) = (sender.clone(), sender.clone());
@@ -227,7 +226,10 @@ async fn show(
 }
 
 const fn too_slow() -> (CloseCode, &'static str) {
-    (CloseCode::Policy, "The connection is too slow for the output")
+    (
+        CloseCode::Policy,
+        "The connection is too slow for the output",
+    )
 }
 
 /// How a shell's end is said: the socket's code, a sentence, and whether it is one to be shown.
@@ -236,7 +238,11 @@ const fn farewell(why: Ending) -> (CloseCode, &'static str, bool) {
         Ending::Exited | Ending::Left => (CloseCode::Normal, "The shell ended", false),
         Ending::Asked => (CloseCode::Normal, "The terminal was ended", false),
         Ending::Stopped => (CloseCode::Normal, "The container stopped", true),
-        Ending::Idle => (CloseCode::Normal, "The terminal was idle for too long", true),
+        Ending::Idle => (
+            CloseCode::Normal,
+            "The terminal was idle for too long",
+            true,
+        ),
         Ending::Withdrawn => (CloseCode::Policy, "Access was withdrawn", true),
         Ending::Server => (CloseCode::Away, "The server is restarting", true),
     }
@@ -338,7 +344,9 @@ async fn upload(ctx: &Ctx, shell: &Shell, path: &str, data: String) -> Result<()
     if bytes.len() > MAX_UPLOAD {
         return Err(too_large());
     }
-    crate::domain::files::upload(ctx, shell.container.as_str(), path, bytes.into()).await
+    let container = shell.container.as_str();
+    files::upload(ctx, container, path, bytes.into()).await?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -347,14 +355,27 @@ mod tests {
 
     #[test]
     fn messages_are_told_apart() {
-        assert!(matches!(parse(r#"{"type":"input","data":"a"}"#), Ok(Asked::Input { .. })));
+        assert!(matches!(
+            parse(r#"{"type":"input","data":"a"}"#),
+            Ok(Asked::Input { .. })
+        ));
         assert!(matches!(
             parse(r#"{"type":"resize","cols":80,"rows":24}"#),
             Ok(Asked::Resize { cols: 80, rows: 24 })
         ));
-        for wrong in ["", "[]", "7", r#"{"type":"x"}"#, r#"{"data":"a"}"#, r#"{"type":7}"#] {
+        for wrong in [
+            "",
+            "[]",
+            "7",
+            r#"{"type":"x"}"#,
+            r#"{"data":"a"}"#,
+            r#"{"type":7}"#,
+        ] {
             let message = parse(wrong).unwrap_err();
-            assert!(message.starts_with("A message must be"), "{wrong}: {message}");
+            assert!(
+                message.starts_with("A message must be"),
+                "{wrong}: {message}"
+            );
         }
         let message = parse(r#"{"type":"resize","cols":"80","rows":24}"#).unwrap_err();
         assert!(message.starts_with("The message is wrong"), "{message}");
