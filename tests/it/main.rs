@@ -22,4 +22,5 @@ mod isolation;
 mod oauth;
 mod oidc;
 mod passkeys;
+mod terminals;
 mod users;
