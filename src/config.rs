@@ -12,6 +12,7 @@ use url::Url;
 
 use crate::db;
 use crate::runtime::ImageSource;
+use crate::spool;
 
 /// See the module.
 #[derive(Clone)]
@@ -35,6 +36,8 @@ pub struct Config {
     pub jobs_per_container: usize,
     /// Commands of one user that run side by side; more wait.
     pub jobs_per_user: usize,
+    /// How much of commands' output is kept for listeners.
+    pub spool: spool::Limits,
 }
 
 /// The OpenID Connect provider that people may sign in with.
@@ -139,8 +142,12 @@ impl Config {
             rate_limit,
             oidc,
             streams_per_user: whole(get, "HZEL_SOCKETS_PER_USER", 50, 1, 10_000)?,
-            jobs_per_container: whole(get, "HZEL_JOBS_PER_CONTAINER", 16, 1, 64)?,
-            jobs_per_user: whole(get, "HZEL_JOBS_PER_USER", 32, 1, 64)?,
+            jobs_per_container: whole(get, "HZEL_JOBS_PER_CONTAINER", 16, 1, 256)?,
+            jobs_per_user: whole(get, "HZEL_JOBS_PER_USER", 32, 1, 256)?,
+            spool: spool::Limits {
+                command: mebibytes(get, "HZEL_JOB_OUTPUT_MB", 2 << 10)?,
+                total: mebibytes(get, "HZEL_JOB_OUTPUT_TOTAL_MB", 16 << 10)?,
+            },
         })
     }
 
@@ -181,6 +188,11 @@ fn whole(
         .ok()
         .filter(|value| (least..=most).contains(value))
         .ok_or_else(|| format!("{name} must be a number from {least} to {most}, not {text}"))
+}
+
+/// In bytes.
+fn mebibytes(get: Lookup<'_>, name: &str, default: usize) -> Result<u64, String> {
+    Ok((whole(get, name, default, 1, 1 << 20)? as u64) << 20)
 }
 
 fn oidc(get: Lookup<'_>) -> Result<Option<OidcConfig>, String> {
@@ -331,6 +343,8 @@ mod tests {
             ("HZEL_SOCKETS_PER_USER", "0"),
             ("HZEL_JOBS_PER_CONTAINER", "many"),
             ("HZEL_JOBS_PER_USER", "-1"),
+            ("HZEL_JOB_OUTPUT_MB", "0"),
+            ("HZEL_JOB_OUTPUT_TOTAL_MB", "x"),
             ("HZEL_OIDC_ISSUER", "https://id.example.org"),
             ("HZEL_OIDC_ADMIN_CLAIM", "groups=admins"),
         ] {

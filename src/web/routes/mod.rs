@@ -136,7 +136,6 @@ impl Endpoint {
         Self::new(Verb::Get, path, Surface::Probe, Access::Anyone, handler)
     }
 
-    #[expect(dead_code, reason = "the first is the next commit's")]
     const fn ws(path: &'static str, access: Access, handler: fn(Route) -> Route) -> Self {
         Self::new(Verb::Get, path, Surface::Ws, access, handler)
     }
