@@ -235,7 +235,12 @@ pub async fn remove(ctx: &Ctx, name: &str) -> Result<()> {
                 )));
             }
             db::images::delete(conn, &name)?;
-            events::publish(conn, &inner, None, Change::ImageRemoved { name: name.clone() })?;
+            events::publish(
+                conn,
+                &inner,
+                None,
+                Change::ImageRemoved { name: name.clone() },
+            )?;
             jobs::queue(
                 conn,
                 &inner,

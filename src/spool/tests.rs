@@ -62,7 +62,12 @@ async fn many_segments_read_as_one() {
         wanted.extend_from_slice(&piece);
         writer.append(vec![(Stream::Stdout, piece.into())]).await;
     }
-    assert!(fs::read_dir(dir.path().join("spool/commands").join(id().as_str())).unwrap().count() > 5);
+    assert!(
+        fs::read_dir(dir.path().join("spool/commands").join(id().as_str()))
+            .unwrap()
+            .count()
+            > 5
+    );
     assert_eq!(all(&mut spools.reader(&id())), (wanted, 0));
 }
 
@@ -72,10 +77,14 @@ async fn past_the_limit_the_oldest_go_and_a_reader_is_told() {
     let spools = spools(dir.path(), 256 * 1024);
     let mut writer = spools.writer(&id());
     let mut slow = spools.reader(&id());
-    writer.append(vec![(Stream::Stdout, vec![b'a'; 1000].into())]).await;
+    writer
+        .append(vec![(Stream::Stdout, vec![b'a'; 1000].into())])
+        .await;
     assert!(matches!(slow.read().unwrap(), Piece::Output(_)));
     for _ in 0..100 {
-        writer.append(vec![(Stream::Stdout, vec![b'b'; 10_000].into())]).await;
+        writer
+            .append(vec![(Stream::Stdout, vec![b'b'; 10_000].into())])
+            .await;
     }
     let (bytes, dropped) = all(&mut slow);
     assert!(dropped > 0);
@@ -91,7 +100,9 @@ async fn half_a_record_is_not_read() {
     let dir = tempfile::tempdir().unwrap();
     let spools = spools(dir.path(), 1 << 30);
     let mut writer = spools.writer(&id());
-    writer.append(vec![(Stream::Stdout, Bytes::from_static(b"whole"))]).await;
+    writer
+        .append(vec![(Stream::Stdout, Bytes::from_static(b"whole"))])
+        .await;
     let path = spools.path(&id()).join(write::segment_name(0));
     let whole = fs::read(&path).unwrap();
     let mut torn = whole.clone();
@@ -109,7 +120,9 @@ async fn sweeping_removes_the_old_and_the_oldest_but_nothing_that_is_written() {
     };
     let spools = Spools::new(dir.path(), limits);
     let mut writer = spools.writer(&id());
-    writer.append(vec![(Stream::Stdout, Bytes::from_static(b"x"))]).await;
+    writer
+        .append(vec![(Stream::Stdout, Bytes::from_static(b"x"))])
+        .await;
     spools.sweep(SystemTime::now()).unwrap();
     assert!(spools.reader(&id()).exists());
     drop(writer);
@@ -123,7 +136,9 @@ async fn a_listener_misses_nothing_and_goes_off_the_list() {
     let spools = spools(dir.path(), 1 << 30);
     let mut writer = spools.writer(&id());
     let (mut one, mut two) = (spools.listen(&id()), spools.listen(&id()));
-    writer.append(vec![(Stream::Stdout, Bytes::from_static(b"x"))]).await;
+    writer
+        .append(vec![(Stream::Stdout, Bytes::from_static(b"x"))])
+        .await;
     one.changed().await;
     assert_eq!(one.seen(), Tail { output: 1, row: 0 });
     spools.row_changed(&id());

@@ -33,7 +33,9 @@ async fn serve(mut listening: Listening, mut sender: Sender) {
             event = listening.next() => event,
         };
         let Some(event) = event else {
-            return sender.close(CloseCode::Away, "The server is restarting").await;
+            return sender
+                .close(CloseCode::Away, "The server is restarting")
+                .await;
         };
         // Of text and numbers only: it cannot fail.
         let text = serde_json::to_string(&event).unwrap_or_default();

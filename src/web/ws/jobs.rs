@@ -83,12 +83,10 @@ async fn tell(mut following: Following, sender: Sender) {
             }
             Ok(Some(Step::Started)) => teller.send(&Frame::Started).await,
             Ok(Some(Step::Output(output))) => teller.output(output).await,
-            Ok(Some(Step::Dropped(bytes))) => {
-                match teller.rest().await {
-                    Ok(()) => teller.send(&Frame::Truncated { bytes }).await,
-                    gone => gone,
-                }
-            }
+            Ok(Some(Step::Dropped(bytes))) => match teller.rest().await {
+                Ok(()) => teller.send(&Frame::Truncated { bytes }).await,
+                gone => gone,
+            },
             Ok(Some(Step::Finished(command))) => {
                 let finished = Frame::Finished {
                     status: command.status,

@@ -66,7 +66,10 @@ mod tests {
             let mut text = String::new();
             for piece in whole.chunks(size) {
                 let part = decoder.push(piece);
-                assert!(!part.contains(char::REPLACEMENT_CHARACTER), "{size}: {part}");
+                assert!(
+                    !part.contains(char::REPLACEMENT_CHARACTER),
+                    "{size}: {part}"
+                );
                 text.push_str(&part);
             }
             text.push_str(decoder.finish());
