@@ -19,10 +19,12 @@ use crate::auth::touched::Touched;
 use crate::config::Config;
 use crate::db::Db;
 use crate::domain::access::{Bell, OpenStreams};
+use crate::domain::events::Events;
 use crate::domain::ids::ContainerId;
 use crate::domain::terminals::Terminals;
 use crate::jobs::waiting::Waiting;
 use crate::runtime::Runtime;
+use crate::spool::Spools;
 
 /// Tells the time; a parameter, so that a test can decide it.
 pub trait Clock: Send + Sync + 'static {
@@ -103,6 +105,10 @@ pub struct Shared {
     pub access: Bell,
     /// How many sockets and streams each user has open.
     pub open_streams: OpenStreams,
+    /// What happens, for whoever listens.
+    pub events: Events,
+    /// What commands write.
+    pub spools: Spools,
     /// Cancelled when the server is to end.
     pub stopping: CancellationToken,
 }
@@ -151,6 +157,8 @@ impl App {
     ) -> Self {
         let setup_code = crate::auth::secrets::setup_code(&*entropy);
         let limiter = Limiter::new(config.rate_limit);
+        let server = crate::auth::secrets::random_base62(16, &*entropy);
+        let spools = Spools::new(&config.data_dir, config.spool);
         Self(Arc::new(Shared {
             passwords: Passwords::new(Arc::clone(&entropy)),
             limiter,
@@ -166,6 +174,8 @@ impl App {
             setup_code,
             access: Bell::default(),
             open_streams: OpenStreams::default(),
+            events: Events::new(server),
+            spools,
             stopping: CancellationToken::new(),
             config,
             db,

@@ -13,6 +13,7 @@ use url::Url;
 
 use crate::db;
 use crate::runtime::ImageSource;
+use crate::spool;
 
 /// See the module.
 #[derive(Clone)]
@@ -40,6 +41,8 @@ pub struct Config {
     pub jobs_per_user: usize,
     /// Largest file that is uploaded, in bytes.
     pub upload_limit: u64,
+    /// How much of commands' output is kept for listeners.
+    pub spool: spool::Limits,
 }
 
 /// The OpenID Connect provider that people may sign in with.
@@ -150,8 +153,12 @@ impl Config {
             oidc,
             terminal_idle,
             streams_per_user: whole(get, "HZEL_SOCKETS_PER_USER", 50, 1, 10_000)?,
-            jobs_per_container: whole(get, "HZEL_JOBS_PER_CONTAINER", 16, 1, 64)?,
-            jobs_per_user: whole(get, "HZEL_JOBS_PER_USER", 32, 1, 64)?,
+            jobs_per_container: whole(get, "HZEL_JOBS_PER_CONTAINER", 16, 1, 256)?,
+            jobs_per_user: whole(get, "HZEL_JOBS_PER_USER", 32, 1, 256)?,
+            spool: spool::Limits {
+                command: mebibytes(get, "HZEL_JOB_OUTPUT_MB", 2 << 10)?,
+                total: mebibytes(get, "HZEL_JOB_OUTPUT_TOTAL_MB", 16 << 10)?,
+            },
             upload_limit,
         })
     }
@@ -193,6 +200,11 @@ fn whole(
         .ok()
         .filter(|value| (least..=most).contains(value))
         .ok_or_else(|| format!("{name} must be a number from {least} to {most}, not {text}"))
+}
+
+/// In bytes.
+fn mebibytes(get: Lookup<'_>, name: &str, default: usize) -> Result<u64, String> {
+    Ok((whole(get, name, default, 1, 1 << 20)? as u64) << 20)
 }
 
 fn oidc(get: Lookup<'_>) -> Result<Option<OidcConfig>, String> {
@@ -376,6 +388,8 @@ mod tests {
             ("HZEL_JOBS_PER_CONTAINER", "many"),
             ("HZEL_JOBS_PER_USER", "-1"),
             ("HZEL_UPLOAD_LIMIT_MB", "0"),
+            ("HZEL_JOB_OUTPUT_MB", "0"),
+            ("HZEL_JOB_OUTPUT_TOTAL_MB", "x"),
             ("HZEL_OIDC_ISSUER", "https://id.example.org"),
             ("HZEL_OIDC_ADMIN_CLAIM", "groups=admins"),
         ] {

@@ -40,4 +40,5 @@ pub mod domain;
 pub mod error;
 pub mod jobs;
 pub mod runtime;
+pub mod spool;
 pub mod web;

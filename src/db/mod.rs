@@ -12,6 +12,7 @@ pub mod containers;
 pub mod idempotency;
 pub mod images;
 pub mod jobs;
+pub mod notify;
 pub mod oauth_apps;
 pub mod oauth_tokens;
 pub mod oidc;
@@ -188,8 +189,7 @@ where
 #[derive(Clone)]
 pub struct Db {
     pool: Pool<Manager>,
-    engine: &'static str,
-    postgres: bool,
+    url: Url,
 }
 
 impl Db {
@@ -213,21 +213,20 @@ impl Db {
         let pool = builder.build(Manager(url.clone())).map_err(Failure::new)?;
         Ok(Self {
             pool,
-            engine: url.engine(),
-            postgres,
+            url: url.clone(),
         })
     }
 
     /// `SQLite` or `PostgreSQL`.
     #[must_use]
     pub const fn engine(&self) -> &'static str {
-        self.engine
+        self.url.engine()
     }
 
     /// Whether several servers may share this database.
     #[must_use]
     pub const fn is_shared(&self) -> bool {
-        self.postgres
+        matches!(self.url, Url::Postgres(_))
     }
 
     /// Brings the tables to this version; answers the names of what was applied.

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod commands;
 pub mod containers;
 pub mod ctx;
+pub mod events;
 pub mod files;
 pub mod idempotency;
 pub mod ids;

@@ -36,12 +36,22 @@ pub async fn sweep(app: App, stop: CancellationToken) {
         if let Err(error) = app.touched.flush(&app.db).await {
             tracing::warn!(%error, "the last uses of credentials could not be written");
         }
+        sweep_spools(&app).await;
         round = round.wrapping_add(1);
         if round.is_multiple_of(FORGET_EVERY)
             && let Err(error) = forget(&app).await
         {
             tracing::warn!(%error, "old rows could not be removed");
         }
+    }
+}
+
+/// What commands wrote is kept for listeners only for a while, and not beyond its bounds.
+async fn sweep_spools(app: &App) {
+    let (own, now) = (app.clone(), app.clock.now());
+    let swept = tokio::task::spawn_blocking(move || own.spools.sweep(now.into())).await;
+    if let Err(error) = swept.unwrap_or_else(|lost| Err(std::io::Error::other(lost))) {
+        tracing::warn!(%error, "old output of commands could not be removed");
     }
 }
 

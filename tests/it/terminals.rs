@@ -44,9 +44,11 @@ impl Screen {
     }
 
     async fn type_in(&mut self, text: &str) {
-        self.socket
-            .json(json!({ "type": "input", "data": text }))
-            .await;
+        self.tell(json!({ "type": "input", "data": text })).await;
+    }
+
+    async fn tell(&mut self, message: Value) {
+        self.socket.text(message.to_string()).await;
     }
 
     /// Takes one message; false when the socket has ended.
@@ -169,8 +171,7 @@ async fn a_shell_works(server: &mut Server) {
     // Another size, told to what runs.
     screen.run("trap 'echo changed' WINCH").await;
     screen
-        .socket
-        .json(json!({ "type": "resize", "cols": 132, "rows": 50 }))
+        .tell(json!({ "type": "resize", "cols": 132, "rows": 50 }))
         .await;
     let resized = screen.told("resized").await;
     assert_eq!(
@@ -276,7 +277,7 @@ async fn messages(server: &mut Server) {
         (json!({ "data": "x" }), "type"),
         (json!([]), "type"),
     ] {
-        screen.socket.json(message.clone()).await;
+        screen.tell(message.clone()).await;
         let told = screen.told("error").await;
         let text = told["message"].as_str().expect("a sentence");
         assert!(text.contains(about), "{message}: {text}");
@@ -377,8 +378,7 @@ async fn shared(server: &mut Server) {
     assert!(two.opened["replay"].as_u64() > Some(0));
     assert_eq!(two.run("echo $X $PWD").await, "kept /var/tmp\r\n");
     one.until("kept /var/tmp\r\n").await;
-    two.socket
-        .json(json!({ "type": "resize", "cols": 100, "rows": 30 }))
+    two.tell(json!({ "type": "resize", "cols": 100, "rows": 30 }))
         .await;
     assert_eq!(one.told("resized").await["cols"], 100);
     assert_eq!(two.told("resized").await["rows"], 30);
@@ -659,8 +659,7 @@ async fn uploads(server: &mut Server) {
         .map(|n| (n * 7 % 251) as u8)
         .collect();
     screen
-        .socket
-        .json(json!({ "type": "file_upload", "path": "/root/up", "data": STANDARD.encode(&bytes) }))
+        .tell(json!({ "type": "file_upload", "path": "/root/up", "data": STANDARD.encode(&bytes) }))
         .await;
     let told = screen.told("file_uploaded").await;
     assert_eq!(told["path"], "/root/up");
@@ -675,8 +674,7 @@ async fn uploads(server: &mut Server) {
         ("/dev/null", STANDARD.encode("x")),
     ] {
         screen
-            .socket
-            .json(json!({ "type": "file_upload", "path": path, "data": data }))
+            .tell(json!({ "type": "file_upload", "path": path, "data": data }))
             .await;
         let told = screen.told("file_upload_error").await;
         assert_eq!(told["path"], path);

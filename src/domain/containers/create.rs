@@ -8,6 +8,7 @@ use crate::db::containers::ContainerRow;
 use crate::db::{self, Conn};
 use crate::domain::audit::{self, Action, Event};
 use crate::domain::ctx::Ctx;
+use crate::domain::events::{self, Change};
 use crate::domain::idempotency;
 use crate::domain::ids::ContainerId;
 use crate::domain::images::{self, ImageStatus};
@@ -247,6 +248,12 @@ pub async fn create(ctx: &Ctx, new: NewContainer) -> Result<Container> {
                 .container(&row.id)
                 .with("hostname", row.hostname.as_str());
             audit::record(conn, &inner, event)?;
+            let change = Change::ContainerCreated {
+                id: row.id.clone(),
+                hostname: row.hostname.clone(),
+                state: row.state,
+            };
+            events::publish(conn, &inner, Some(&row.user_id), change)?;
             let made = view(
                 &inner,
                 (row, caller.display_name.clone(), caller.email.clone()),

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod auth;
 pub mod commands;
 pub mod containers;
+pub mod events;
 pub mod files;
 pub mod health;
 pub mod images;

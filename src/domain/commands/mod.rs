@@ -3,6 +3,8 @@
 //!
 //! To give a command one more property: a field in [`CommandSpec`] with its rule in [`check`].
 
+mod follow;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use crate::db::{self, Conn};
 use crate::domain::audit::{self, Action, Event};
 use crate::domain::containers::{self, ContainerState};
 use crate::domain::ctx::Ctx;
+use crate::domain::events::{self, Change};
 use crate::domain::idempotency;
 use crate::domain::ids::{CommandId, ContainerId, UserId};
 use crate::domain::page::{Page, PageRequest};
@@ -18,6 +21,8 @@ use crate::domain::permissions::Permissions;
 use crate::domain::text_enum::text_enum;
 use crate::domain::time::Time;
 use crate::error::{Error, FieldError, Result};
+
+pub use self::follow::{Following, Step, follow};
 
 text_enum! {
     /// How far it is.
@@ -292,6 +297,7 @@ pub async fn create(ctx: &Ctx, container: &str, new: NewCommand) -> Result<Comma
                 finished_at: None,
             };
             db::commands::insert(conn, &command)?;
+            tell(conn, &inner, &command.id, &command.container_id)?;
             // The command itself is not repeated here: people put secrets into command lines.
             let event = Event::success(Action::CommandCreate)
                 .container(&row.id)
@@ -304,6 +310,61 @@ pub async fn create(ctx: &Ctx, container: &str, new: NewCommand) -> Result<Comma
         .await?;
     ctx.app().commands_ready.notify_one();
     Ok(made)
+}
+
+/// Tells how far a command is now, in the caller's transaction.
+pub(crate) fn tell(
+    conn: &mut Conn,
+    ctx: &Ctx,
+    id: &CommandId,
+    container: &ContainerId,
+) -> Result<()> {
+    let (Some((status, exit_code)), Some((owner, ..))) = (
+        db::commands::outcome(conn, id)?,
+        db::containers::get(conn, container)?,
+    ) else {
+        return Ok(());
+    };
+    let (own, container_id) = (id.clone(), container.clone());
+    let change = match status {
+        CommandStatus::Queued => Change::CommandQueued {
+            id: own,
+            container_id,
+        },
+        CommandStatus::Running => Change::CommandStarted {
+            id: own,
+            container_id,
+        },
+        CommandStatus::Completed
+        | CommandStatus::Failed
+        | CommandStatus::Cancelled
+        | CommandStatus::TimedOut => Change::CommandFinished {
+            id: own,
+            container_id,
+            status,
+            exit_code,
+        },
+    };
+    let (app, id) = (ctx.app().clone(), id.clone());
+    db::after_commit(move || app.spools.row_changed(&id));
+    events::publish(conn, ctx, Some(&owner.user_id), change)
+}
+
+/// Ends every waiting one of a container, for its box is gone, in the caller's transaction.
+pub(crate) fn fail_queued(
+    conn: &mut Conn,
+    ctx: &Ctx,
+    container: &ContainerId,
+    why: &str,
+) -> Result<()> {
+    for id in db::commands::queued_in(conn, container)? {
+        if db::commands::fail_queued(conn, &id, why, ctx.now())? {
+            tell(conn, ctx, &id, container)?;
+            let (app, id) = (ctx.app().clone(), id.to_string());
+            db::after_commit(move || app.waiting.ring(&id));
+        }
+    }
+    Ok(())
 }
 
 /// The command, if its container's commands may be seen; everything else is not found.
@@ -396,10 +457,11 @@ pub async fn cancel(ctx: &Ctx, id: &str) -> Result<Command> {
                 .container(&row.container_id)
                 .with("subject", row.id.as_str());
             audit::record(conn, &inner, event)?;
-            if !db::commands::cancel_queued(conn, &row.id, inner.now())? {
-                db::commands::request_cancel(conn, &row.id)?;
+            if db::commands::cancel_queued(conn, &row.id, inner.now())? {
+                tell(conn, &inner, &row.id, &row.container_id)
+            } else {
+                Ok(db::commands::request_cancel(conn, &row.id)?)
             }
-            Ok(())
         })
         .await?;
     ctx.app().waiting.ring(&cancel_key(id));
