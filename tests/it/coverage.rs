@@ -110,6 +110,8 @@ const EXPECTED: &[(&str, Stranger)] = &[
     ("POST /api/v1/oauth/token/revoke", None),
     ("POST /api/v1/oauth/introspect", None),
     ("GET /.well-known/oauth-authorization-server", None),
+    ("GET /api/v1/containers/{id}/terminals", Container),
+    ("DELETE /api/v1/containers/{id}/terminals/{name}", Container),
 ];
 
 fn name(endpoint: &Endpoint) -> String {
