@@ -141,7 +141,8 @@ let replaying = false;
 function connect(name) {
   line?.close();
   session = name;
-  stored.set(sessionStorage, tabKey, name);
+  // A window of its own has it in its address.
+  if (!root.classList.contains("bare")) stored.set(sessionStorage, tabKey, name);
   el("term-name").textContent = name;
   note.hidden = true;
   state("Connecting…", "wait");
@@ -196,12 +197,12 @@ function ended(reason, over) {
   root.dataset.state = "ended";
   if (reason === "The container stopped") return stopped();
   state(reason, over ? "quiet" : "bad");
-  const again = { label: over ? "New shell" : "Try again", id: "term-again", primary: true, act: () => again_() };
+  const again = { label: over ? "New shell" : "Try again", id: "term-again", primary: true, act: reopen };
   const signIn = { label: "Sign in", id: "term-sign-in", primary: true, act: () => location.reload() };
   cover(reason, reason === "The session has ended" ? signIn : again);
 }
 
-function again_() {
+function reopen() {
   connect(session);
   term.focus();
 }
