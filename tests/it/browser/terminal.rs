@@ -30,7 +30,6 @@ impl Browser {
                 return text;
             }
             if Instant::now() > deadline {
-                if let Ok(dir) = std::env::var("SHOTS") { self.driver.screenshot(std::path::Path::new(&format!("{dir}/fail.png"))).await.unwrap(); }
                 panic!("no {wanted} in:\n{text}\n{}", self.complaints().await);
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -98,11 +97,15 @@ async fn in_the_tab(server: &Server, browser: &Browser, id: &str) {
     browser.keys(&format!("X=kept; echo hel''lo{ENTER}")).await;
     browser.shows("hello").await;
     browser
-        .keys(&format!("printf '\\033[38;2;1;200;3mgr''een\\033[0m\\n'{ENTER}"))
+        .keys(&format!(
+            "printf '\\033[38;2;1;200;3mgr''een\\033[0m\\n'{ENTER}"
+        ))
         .await;
     browser.shows("green").await;
     // It is as large as it looks.
-    browser.keys(&format!("stty size > /root/size{ENTER}")).await;
+    browser
+        .keys(&format!("stty size > /root/size{ENTER}"))
+        .await;
     let size = eventually("the size", 20, async || {
         let size = output(server, id, "cat /root/size 2>/dev/null || true").await;
         (!size.is_empty() && size != "24 80").then_some(size)
@@ -137,7 +140,9 @@ async fn in_the_tab(server: &Server, browser: &Browser, id: &str) {
     browser.shows("X=[]").await;
     browser.click("#term-shells summary").await;
     browser.see("#term-list li:nth-child(2)", false).await;
-    browser.click("#term-list li:first-child .term-attach").await;
+    browser
+        .click("#term-list li:first-child .term-attach")
+        .await;
     browser.shows("still kept").await;
 
     // A window of its own looks at the same shell.
@@ -158,25 +163,4 @@ async fn stop_and_start(server: &Server, browser: &Browser, id: &str) {
     browser.see("#terminal[data-state=connected]", false).await;
     browser.keys(&format!("echo an''ew{ENTER}")).await;
     browser.shows("anew").await;
-    if let Ok(dir) = std::env::var("SHOTS") {
-        shots(browser, id, &dir).await;
-    }
-}
-
-async fn shots(browser: &Browser, id: &str, dir: &str) {
-    for (theme, width, height, bare) in [("light", 1280, 900, false), ("dark", 1280, 900, false), ("dark", 360, 740, false), ("light", 360, 740, false), ("dark", 960, 640, true)] {
-        browser.driver.set_window_rect(0, 0, width, height).await.unwrap();
-        browser.driver.execute(&format!("document.cookie='theme={theme}; Path=/'"), Vec::new()).await.unwrap();
-        browser.go(&format!("/containers/{id}/terminal{}", if bare {"?bare=1"} else {""})).await;
-        browser.see("#terminal[data-state=connected]", false).await;
-        browser.keys(&format!("clear; ls --color /; printf '\\033[31mred \\033[32mgreen \\033[33myellow \\033[34mblue \\033[35mmagenta \\033[36mcyan\\033[0m\\n'{ENTER}")).await;
-        tokio::time::sleep(Duration::from_millis(700)).await;
-        let name = format!("{dir}/term-{theme}-{width}{}.png", if bare {"-bare"} else {""});
-        browser.driver.screenshot(std::path::Path::new(&name)).await.unwrap();
-        if theme == "light" && width == 1280 {
-            browser.click("#term-shells summary").await;
-            tokio::time::sleep(Duration::from_millis(700)).await;
-            browser.driver.screenshot(std::path::Path::new(&format!("{dir}/term-menu.png"))).await.unwrap();
-        }
-    }
 }
