@@ -19,6 +19,7 @@ mod envelope;
 mod faults;
 mod images;
 mod isolation;
+mod matrix;
 mod oauth;
 mod oidc;
 mod passkeys;
