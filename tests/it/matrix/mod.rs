@@ -6,12 +6,14 @@
 
 mod things;
 
+use std::collections::HashMap;
+
 use hzel::web::routes::{Endpoint, Surface, Verb, table};
 use serde_json::{Value, json};
 
 use self::things::Things;
 use crate::harness::client::send;
-use crate::harness::{ADMIN, Client, Reply, Server};
+use crate::harness::{ADMIN, Client, Reply, Server, Session};
 
 on_both!(matrix);
 
@@ -48,11 +50,18 @@ async fn matrix(server: &mut Server) {
     let things = Things::make(server).await;
 
     let mut actual: Vec<String> = Vec::new();
+    let mut signed_in: HashMap<&str, Session> = HashMap::new();
     for endpoint in table() {
         let mut cells: Vec<&'static str> = Vec::new();
         for column in COLUMNS {
-            // The one who signs out, or is signed out, is nobody afterwards.
-            let session = |email| server.sign_in(email);
+            let mut session = async |email| -> Session {
+                if let Some(session) = signed_in.get(email) {
+                    return session.clone();
+                }
+                let session = server.sign_in(email).await;
+                signed_in.insert(email, session.clone());
+                session
+            };
             let client = match column {
                 "anon" => nobody.clone(),
                 "garb" => session(ADMIN)
@@ -60,7 +69,7 @@ async fn matrix(server: &mut Server) {
                     .writing()
                     .bearer("hzel_000000000000000000000000000000000000"),
                 "csrf" if endpoint.verb == Verb::Get => {
-                    cells.push("-");
+                    cells.push("-   ");
                     continue;
                 }
                 "csrf" => session(ADMIN).await.client,
@@ -76,8 +85,13 @@ async fn matrix(server: &mut Server) {
             };
             let reply = ask(server, &things, &client, endpoint).await;
             cells.push(short(&reply));
+            // Whoever signs out, or in as another, is nobody afterwards.
+            if endpoint.path.contains("/log") {
+                signed_in.clear();
+            }
         }
-        actual.push(format!("{:<62} {}", name(endpoint), cells.join(" ")));
+        let line = format!("{:<62} {}", name(endpoint), cells.join(" "));
+        actual.push(line.trim_end().to_owned());
     }
     let wrong: Vec<&String> = actual
         .iter()
@@ -109,7 +123,8 @@ async fn ask(server: &Server, things: &Things, client: &Client, endpoint: &Endpo
     let client = client.with("accept", "application/json");
     let request = client.request(endpoint.verb.as_str(), &path);
     let request = match (endpoint.verb, endpoint.surface) {
-        (Verb::Get | Verb::Delete, _) => request,
+        (Verb::Get, _) => request,
+        (Verb::Delete, _) if endpoint.path.contains("{id}") => request,
         (_, Surface::Page) => request.form(&[("x", "y")]),
         (..) => request.json(&body_of(&name(endpoint))),
     };
@@ -151,6 +166,7 @@ fn short(reply: &Reply) -> &'static str {
         (_, "VALIDATION_FAILED") => "rule",
         (_, "BAD_REQUEST") => "bad ",
         (_, "CONFLICT") => "409 ",
+        (415, _) => "415 ",
         (501, _) => "501 ",
         // A form that is shown again with its faults.
         (400 | 422, "") => "form",

@@ -173,11 +173,11 @@ impl Things {
 
     /// An application's id and its client's.
     fn app(&self, server: &Server) -> (String, String) {
-        let (id, client) = (new_id(), new_id());
+        let (id, client) = (new_id(), new_id().replace('-', ""));
         let sql = format!(
             "INSERT INTO oauth_apps (id, client_id, user_id, name, description, redirect_uris, \
-             public, created_at, updated_at) VALUES ('{id}', '{client}', '{}', 'x', '', \
-             '[\"https://app.example.org/\"]', FALSE, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)",
+             public, secret_hash, secret_prefix, created_at, updated_at) VALUES ('{id}', '{client}', '{}', 'x', '', \
+             '[\"https://app.example.org/\"]', FALSE, '{id}', 'x', CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)",
             self.owner
         );
         self.execute(server, &sql);
