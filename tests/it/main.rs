@@ -10,6 +10,7 @@ mod harness;
 
 mod audit;
 mod auth;
+mod bad_input;
 mod browser;
 mod commands;
 mod containers;
