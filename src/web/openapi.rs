@@ -201,11 +201,8 @@ pub fn document(server: &str) -> Value {
         }));
         operation["parameters"] = json!(parameters);
         // They are not under the API's own path.
-        let server = json!([{ "url": server.trim_end_matches('/') }]);
-        paths.insert(
-            endpoint.path.to_owned(),
-            json!({ "servers": server, "get": operation }),
-        );
+        operation["servers"] = json!([{ "url": server.trim_end_matches('/') }]);
+        paths.insert(endpoint.path.to_owned(), json!({ "get": operation }));
     }
     let codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
     schemas.insert(

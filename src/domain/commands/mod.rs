@@ -14,7 +14,7 @@ use crate::db::{self, Conn};
 use crate::domain::audit::{self, Action, Event};
 use crate::domain::containers::{self, ContainerState};
 use crate::domain::ctx::Ctx;
-use crate::domain::events::{self, Change};
+use crate::domain::events::{self, Audience, Change};
 use crate::domain::idempotency;
 use crate::domain::ids::{CommandId, ContainerId, UserId};
 use crate::domain::page::{Page, PageRequest};
@@ -381,7 +381,8 @@ pub(crate) fn tell(
     };
     let (app, id) = (ctx.app().clone(), id.clone());
     db::after_commit(move || app.spools.row_changed(&id));
-    events::publish(conn, ctx, Some(&owner.user_id), change)
+    let audience = Audience::of(conn, container, &owner.user_id)?;
+    events::publish(conn, ctx, audience, change)
 }
 
 /// Ends every waiting one of a container, for its box is gone, in the caller's transaction.
