@@ -62,7 +62,11 @@ impl Bare {
             chown(scratch.join(name), owner, owner)?;
         }
         let images = server.data.join("native/images");
-        let image = fs::read_dir(images)?.next().ok_or("no image")??.path();
+        // Beside the image there is the store's lock.
+        let image = fs::read_dir(images)?
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .find(|path| path.is_dir())
+            .ok_or("no image")?;
         let lower = fs::read_dir(image)?
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
             .find(|path| path.join("bin").exists())
