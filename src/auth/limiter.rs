@@ -23,6 +23,8 @@ const ENTRIES: usize = 20_000;
 struct Failures {
     count: u32,
     last: Time,
+    /// Whether the present wait was told to whoever asked first, see [`Limiter::is_news`].
+    told: bool,
 }
 
 /// Requests at once that a credential may make.
@@ -151,6 +153,19 @@ impl Limiter {
         }
     }
 
+    /// Whether this is the first refusal of the present wait: one of them is worth an entry, for
+    /// whoever goes on trying could fill the table.
+    #[must_use]
+    pub fn is_news(&self, key: &str) -> bool {
+        let mut failures = self
+            .failures
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        failures
+            .get_mut(key)
+            .is_some_and(|known| !std::mem::replace(&mut known.told, true))
+    }
+
     pub fn failed(&self, key: &str, now: Time) {
         if !self.on {
             return;
@@ -182,12 +197,14 @@ fn count(failures: &mut HashMap<String, Failures>, key: &str, now: Time) {
     let entry = failures.entry(key.to_owned()).or_insert(Failures {
         count: 0,
         last: now,
+        told: false,
     });
     if now.since(entry.last).num_seconds() > 2 * LONGEST {
         entry.count = 0;
     }
     entry.count = entry.count.saturating_add(1);
     entry.last = now;
+    entry.told = false;
 }
 
 /// What is left of the wait, if anything is.
@@ -238,6 +255,8 @@ mod tests {
             limiter.failed("a", now);
         }
         assert!(limiter.check("a", now).is_err());
+        assert!(limiter.is_news("a"));
+        assert!(!limiter.is_news("a"));
         assert!(limiter.check("b", now).is_ok());
         assert!(limiter.check("a", now.plus(TimeDelta::seconds(2))).is_ok());
         limiter.succeeded("a");

@@ -231,15 +231,21 @@ impl Provider {
             })
     }
 
-    /// Where to send the browser of that attempt.
+    /// Where to send the browser of that attempt; `again` has the provider ask who it is even when
+    /// it knows.
     ///
     /// # Errors
     /// [`Refusal::Unreachable`].
-    pub async fn authorize_url(&self, attempt: &Attempt, now: Time) -> Result<Url, Refusal> {
+    pub async fn authorize_url(
+        &self,
+        attempt: &Attempt,
+        again: bool,
+        now: Time,
+    ) -> Result<Url, Refusal> {
         let metadata = self.metadata(now).await?;
         let (state, nonce) = (attempt.state.clone(), attempt.nonce());
-        let (url, _, _) = self
-            .client(&metadata)
+        let client = self.client(&metadata);
+        let mut request = client
             .authorize_url(
                 CoreAuthenticationFlow::AuthorizationCode,
                 move || CsrfToken::new(state),
@@ -249,9 +255,11 @@ impl Provider {
             .add_scope(Scope::new("profile".into()))
             .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(
                 &attempt.verifier(),
-            ))
-            .url();
-        Ok(url)
+            ));
+        if again {
+            request = request.add_prompt(CoreAuthPrompt::Login);
+        }
+        Ok(request.url().0)
     }
 
     /// Whom the provider's answer to that attempt is about. `iss` is the answer's parameter of that

@@ -19,6 +19,7 @@ use crate::domain::containers::ContainerState;
 use crate::domain::ctx::Ctx;
 use crate::domain::ids::{CommandId, ContainerId, UserId};
 use crate::domain::images::ImageStatus;
+use crate::domain::permissions::Permissions;
 use crate::domain::time::Time;
 use crate::error::{Error, Result};
 
@@ -92,11 +93,34 @@ pub struct Event {
     pub time: Time,
 }
 
+/// Whom an event concerns, beside administrators.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub(crate) enum Audience {
+    Everyone,
+    Box {
+        owner: UserId,
+        /// With whom it is shared, each with the bits.
+        members: Vec<(UserId, i32)>,
+    },
+}
+
+impl Audience {
+    /// Of a container as it is shared now; to be asked before it is deleted.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) fn of(conn: &mut Conn, container: &ContainerId, owner: &UserId) -> Result<Self> {
+        Ok(Self::Box {
+            owner: owner.clone(),
+            members: db::members::of_container(conn, container)?,
+        })
+    }
+}
+
 /// An event with whom it concerns.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 struct Published {
-    /// Whose container it is about; none concerns everyone.
-    owner: Option<UserId>,
+    audience: Audience,
     event: Event,
 }
 
@@ -132,20 +156,19 @@ impl Events {
     }
 }
 
-/// Tells of a change in the caller's transaction, to be heard when it has committed. `owner` is whose
-/// container it is about; none concerns everyone.
+/// Tells of a change in the caller's transaction, to be heard when it has committed.
 ///
 /// # Errors
 /// When the database fails.
 pub(crate) fn publish(
     conn: &mut Conn,
     ctx: &Ctx,
-    owner: Option<&UserId>,
+    audience: Audience,
     change: Change,
 ) -> Result<()> {
     let app = ctx.app().clone();
     let published = Published {
-        owner: owner.cloned(),
+        audience,
         event: Event {
             change,
             time: ctx.now(),
@@ -158,6 +181,7 @@ pub(crate) fn publish(
         };
         let mut text = serde_json::to_string(&carried).map_err(Error::internal)?;
         if text.len() > notify::LONGEST {
+            carried.published.audience = Audience::Everyone;
             carried.published.event.change = Change::Resync;
             text = serde_json::to_string(&carried).map_err(Error::internal)?;
         }
@@ -209,20 +233,25 @@ impl Listening {
 }
 
 fn may_see(caller: &Caller, published: &Published) -> bool {
-    let concerned = published
-        .owner
-        .as_ref()
-        .is_none_or(|owner| caller.is_admin() || caller.user_id == *owner);
-    let scope = match published.event.change {
+    let (scope, wanted) = match published.event.change {
         Change::CommandQueued { .. }
         | Change::CommandStarted { .. }
-        | Change::CommandFinished { .. } => Scope::Commands,
+        | Change::CommandFinished { .. } => (Scope::Commands, Permissions::TERMINAL),
         Change::ContainerCreated { .. }
         | Change::ContainerState { .. }
         | Change::ContainerDeleted { .. }
         | Change::ImageProgress { .. }
         | Change::ImageRemoved { .. }
-        | Change::Resync => Scope::ContainersRead,
+        | Change::Resync => (Scope::ContainersRead, Permissions::VIEW),
+    };
+    let concerned = match &published.audience {
+        Audience::Everyone => true,
+        Audience::Box { owner, members } => {
+            let shared = members.iter().find(|(user, _)| *user == caller.user_id);
+            caller.is_admin()
+                || caller.user_id == *owner
+                || shared.is_some_and(|(_, bits)| Permissions::from_bits(*bits).has(wanted))
+        }
     };
     concerned && caller.has_scope(scope)
 }
@@ -256,7 +285,7 @@ fn carry_until_lost(app: &App, stop: &CancellationToken, first: bool) -> db::Res
     if !first {
         // What was told in between is gone.
         app.events.tell(Published {
-            owner: None,
+            audience: Audience::Everyone,
             event: Event {
                 change: Change::Resync,
                 time: app.clock.now().into(),

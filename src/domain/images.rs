@@ -7,7 +7,7 @@ use crate::db::images::ImageRow;
 use crate::db::{self, Conn};
 use crate::domain::audit::{self, Action, Event};
 use crate::domain::ctx::Ctx;
-use crate::domain::events::{self, Change};
+use crate::domain::events::{self, Audience, Change};
 use crate::domain::ids::ImageId;
 use crate::domain::jobs::{self, JobKind, NewJob};
 use crate::domain::text_enum::text_enum;
@@ -203,7 +203,7 @@ pub(crate) fn tell(conn: &mut Conn, ctx: &Ctx, name: &str) -> Result<()> {
         percent: row.percent,
         error: row.error,
     };
-    events::publish(conn, ctx, None, change)
+    events::publish(conn, ctx, Audience::Everyone, change)
 }
 
 /// Removes an image that no container was made from.
@@ -235,12 +235,8 @@ pub async fn remove(ctx: &Ctx, name: &str) -> Result<()> {
                 )));
             }
             db::images::delete(conn, &name)?;
-            events::publish(
-                conn,
-                &inner,
-                None,
-                Change::ImageRemoved { name: name.clone() },
-            )?;
+            let change = Change::ImageRemoved { name: name.clone() };
+            events::publish(conn, &inner, Audience::Everyone, change)?;
             jobs::queue(
                 conn,
                 &inner,

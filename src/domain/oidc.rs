@@ -127,7 +127,8 @@ pub async fn begin(ctx: &Ctx, browser: Option<&str>, next: &str, link: bool) -> 
     };
     let now = ctx.now();
     let url = provider
-        .authorize_url(&attempt, now)
+        // Who is signed in already comes to show that it is still them.
+        .authorize_url(&attempt, !link && ctx.user_id().is_some(), now)
         .await
         .map_err(refused)?;
     let row = AttemptRow {

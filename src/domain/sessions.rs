@@ -203,10 +203,24 @@ pub async fn know(ctx: &Ctx, email: &str, password: &str) -> Result<Known> {
     let limiter = &ctx.app().limiter;
     let by_account = account_key(&known);
     let by_address = format!("address:{}", ctx.origin().address_text());
-    limiter.attempt_with(&by_address, FREE_BY_ADDRESS, ctx.now())?;
-    limiter
-        .attempt(&by_account, ctx.now())
-        .inspect_err(|_| limiter.refund(&by_address))?;
+    let admitted = limiter
+        .attempt_with(&by_address, FREE_BY_ADDRESS, ctx.now())
+        .map_err(|refused| (refused, &by_address))
+        .and_then(|()| {
+            limiter.attempt(&by_account, ctx.now()).map_err(|refused| {
+                limiter.refund(&by_address);
+                (refused, &by_account)
+            })
+        });
+    if let Err((refused, key)) = admitted {
+        if limiter.is_news(key) {
+            let event = Event::new(Action::Login, Outcome::Denied)
+                .with("email", known.as_str())
+                .with("code", refused.code().as_str());
+            audit::record_alone(ctx, event).await;
+        }
+        return Err(refused);
+    }
 
     let found = ctx
         .db()

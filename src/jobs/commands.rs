@@ -28,7 +28,7 @@ const SIDE_BY_SIDE: usize = 256;
 /// How long after a kill the end is waited for.
 const KILL_WAIT: Duration = Duration::from_secs(10);
 /// Chunks of output that are written down together.
-const BATCH: usize = 32;
+const BATCH: usize = 8;
 
 /// Ends what a server that is gone had begun, with the output that it had written down: the reader of
 /// the rest is gone with it.

@@ -11,7 +11,7 @@ use crate::domain::audit::{self, Action, Event, Outcome};
 use crate::domain::commands;
 use crate::domain::containers::{self, ContainerState, Wanted};
 use crate::domain::ctx::Ctx;
-use crate::domain::events::{self, Change};
+use crate::domain::events::{self, Audience, Change};
 use crate::domain::ids::ContainerId;
 use crate::domain::images::ImageStatus;
 use crate::domain::jobs::JobKind;
@@ -156,12 +156,13 @@ pub async fn delete(ctx: &Ctx, job: &JobRow) -> Result<()> {
                 .db()
                 .write(move |conn| {
                     let commands = db::commands::ids_of(conn, &id)?;
+                    let audience = Audience::of(conn, &id, &row.user_id)?;
                     db::containers::delete(conn, &id)?;
                     let change = Change::ContainerDeleted {
                         id: id.clone(),
                         hostname: row.hostname,
                     };
-                    events::publish(conn, &inner, Some(&row.user_id), change)?;
+                    events::publish(conn, &inner, audience, change)?;
                     access::ring(&inner, Changed::Container(id));
                     db::jobs::finish(conn, &job_id, None, now)?;
                     Ok(commands)

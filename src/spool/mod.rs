@@ -170,8 +170,12 @@ impl Spools {
             if id.is_some_and(|id| lock(&self.shared.open).contains(&id)) {
                 continue;
             }
+            // Removed meanwhile.
+            let Ok(segments) = fs::read_dir(&path) else {
+                continue;
+            };
             let (mut last, mut size) = (SystemTime::UNIX_EPOCH, 0);
-            for segment in fs::read_dir(&path)?.flatten() {
+            for segment in segments.flatten() {
                 if let Ok(meta) = segment.metadata() {
                     size += meta.len();
                     last = last.max(meta.modified().unwrap_or(now));

@@ -27,13 +27,19 @@ use actix_session::config::BrowserSession;
 use actix_web::cookie::{Key, SameSite};
 use actix_web::dev::Server;
 use actix_web::middleware::{Compress, from_fn};
+use actix_web::rt::net::TcpStream;
 use actix_web::{HttpServer, web};
+use rustix::net::sockopt::set_tcp_user_timeout;
 
 use crate::app::App;
 use crate::auth::session_store::DbSessionStore;
 
 /// How long requests may take to end when the server stops, in seconds.
 const SHUTDOWN_SECONDS: u64 = 5;
+
+/// How long what was sent may lie untaken by a peer that is gone, or reads nothing, before the
+/// connection counts as lost, in milliseconds.
+const UNTAKEN_MS: u32 = 120_000;
 
 /// The server on a listener that is bound already.
 ///
@@ -59,6 +65,13 @@ pub fn server(app: App, listener: TcpListener, cookie_key: Key) -> std::io::Resu
             .wrap(session)
             .wrap(from_fn(envelope::wrap))
             .wrap(tracing_actix_web::TracingLogger::<span::RequestSpan>::new())
+    })
+    .on_connect(|io, _| {
+        if let Some(stream) = io.downcast_ref::<TcpStream>()
+            && let Err(error) = set_tcp_user_timeout(stream, UNTAKEN_MS)
+        {
+            tracing::debug!(%error, "a connection has no time-out of its own");
+        }
     })
     .listen(listener)?
     .shutdown_timeout(SHUTDOWN_SECONDS)

@@ -9,7 +9,7 @@ use crate::containers::{CONTAINERS, exec, running};
 use crate::harness::socket::{Said, Socket};
 use crate::harness::{ADMIN, Client, Kind, Leftovers, Options, Server, eventually, with_server};
 
-on_both!(told, server_sent);
+on_both!(told, shared, server_sent);
 on_both_by_hand!(between_servers);
 
 /// The next event of that type, about that thing.
@@ -128,6 +128,47 @@ async fn told(server: &mut Server) {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// With whom a box is shared hears of it, of its commands by permission, and no longer than that.
+async fn shared(server: &mut Server) {
+    let id = running(server, "shared").await;
+    let viewer = server.user("viewer@example.org");
+    let operator = server.user("operator@example.org");
+    for (email, bits) in [("viewer@example.org", 3), ("operator@example.org", 63)] {
+        let sql = format!(
+            "INSERT INTO container_members SELECT '{id}', id, {bits}, CURRENT_TIMESTAMP FROM users \
+             WHERE email = '{email}'"
+        );
+        server.database.execute(&sql).expect("a member");
+    }
+    let mut sees = viewer.socket("/ws/events").await;
+    let mut runs = operator.socket("/ws/events").await;
+    let row = exec(server, &id, "sleep 600 & echo on; wait & exit 0").await;
+    let job = row["id"].as_str().expect("an id");
+    until(&mut runs, "command.finished", job).await;
+    viewer
+        .refused(&format!("/ws/jobs/{job}"))
+        .await
+        .is(404, "COMMAND_NOT_FOUND");
+    let path = format!("{CONTAINERS}/{id}/commands");
+    let body = json!({ "command": "echo on; sleep 600" });
+    let job = server.admin().post(&path, body).await.str("id");
+    let mut follows = operator.socket(&format!("/ws/jobs/{job}")).await;
+    while follows.message().await["type"] != "output" {}
+    let sql = "DELETE FROM container_members";
+    server.database.execute(sql).expect("none");
+    assert_eq!(follows.end().await, (1008, "Access was withdrawn".into()));
+    server
+        .admin()
+        .act(&format!("{CONTAINERS}/{id}/stop?force=true"))
+        .await
+        .data();
+    // What the viewer heard was of the box alone, and ended with the share.
+    server
+        .cli(&["user", "disable", "viewer@example.org"], "")
+        .ok();
+    assert!(matches!(sees.next().await, Said::Closed(1008, _)));
 }
 
 /// An open stream of server-sent events.

@@ -10,6 +10,7 @@ mod harness;
 
 mod audit;
 mod auth;
+mod bad_input;
 mod browser;
 mod commands;
 mod containers;
@@ -21,6 +22,7 @@ mod faults;
 mod images;
 mod isolation;
 mod live;
+mod matrix;
 mod oauth;
 mod oidc;
 mod passkeys;

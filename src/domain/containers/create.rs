@@ -8,11 +8,12 @@ use crate::db::containers::ContainerRow;
 use crate::db::{self, Conn};
 use crate::domain::audit::{self, Action, Event};
 use crate::domain::ctx::Ctx;
-use crate::domain::events::{self, Change};
+use crate::domain::events::{self, Audience, Change};
 use crate::domain::idempotency;
 use crate::domain::ids::ContainerId;
 use crate::domain::images::{self, ImageStatus};
 use crate::domain::jobs::{self, JobKind, NewJob};
+use crate::domain::permissions::Permissions;
 use crate::error::{Error, FieldError, Result};
 
 /// What is asked for, as it was sent.
@@ -253,11 +254,10 @@ pub async fn create(ctx: &Ctx, new: NewContainer) -> Result<Container> {
                 hostname: row.hostname.clone(),
                 state: row.state,
             };
-            events::publish(conn, &inner, Some(&row.user_id), change)?;
-            let made = view(
-                &inner,
-                (row, caller.display_name.clone(), caller.email.clone()),
-            );
+            let audience = Audience::of(conn, &row.id, &row.user_id)?;
+            events::publish(conn, &inner, audience, change)?;
+            let owned = (row, caller.display_name.clone(), caller.email.clone());
+            let made = view(owned, Permissions::OWNER);
             idempotency::keep(conn, &inner, &made)?;
             Ok(made)
         })

@@ -14,6 +14,7 @@ use crate::domain::ctx::Ctx;
 use crate::domain::idempotency;
 use crate::domain::ids::AppId;
 use crate::domain::page::{Page, PageRequest};
+use crate::domain::sessions;
 use crate::domain::time::Time;
 use crate::error::{Error, FieldError, Result};
 
@@ -358,6 +359,7 @@ pub async fn rotate_secret(ctx: &Ctx, id: &str) -> Result<(Application, String)>
     ctx.db()
         .write(move |conn| {
             let mut row = db::oauth_apps::get(conn, &user, &id)?.ok_or_else(|| unknown(&id))?;
+            sessions::require_proved(conn, &inner)?;
             if row.public {
                 return Err(Error::Conflict("A public application has no secret".into()));
             }

@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::socket::{self, CloseCode, Gone, Sender};
 use super::utf8::Decoder;
-use crate::domain::access::Watch;
+use crate::domain::access::{Ended, Watch};
 use crate::domain::commands::{self, CommandStatus, Following, Step};
 use crate::domain::ctx::Ctx;
 use crate::domain::permissions::Permissions;
@@ -17,7 +17,7 @@ use crate::runtime::Stream;
 /// Nothing is asked of a listener, so nothing large is taken.
 const MAX_FRAME: usize = 4 * 1024;
 /// Bytes of text of one frame, about.
-const CHUNK: usize = 32 * 1024;
+const CHUNK: usize = 16 * 1024;
 
 /// What a listener is sent.
 #[derive(Debug, serde::Serialize)]
@@ -75,6 +75,7 @@ async fn tell(mut following: Following, sender: Sender) {
         stdout: Decoder::default(),
         stderr: Decoder::default(),
     };
+    let mut over = false;
     let (code, reason) = loop {
         let sent = match following.next().await {
             Ok(Some(Step::Queued)) => {
@@ -88,6 +89,7 @@ async fn tell(mut following: Following, sender: Sender) {
                 gone => gone,
             },
             Ok(Some(Step::Finished(command))) => {
+                over = true;
                 let finished = Frame::Finished {
                     status: command.status,
                     exit_code: command.exit_code,
@@ -99,7 +101,8 @@ async fn tell(mut following: Following, sender: Sender) {
                     gone => gone,
                 }
             }
-            Ok(None) => break (CloseCode::Normal, ""),
+            Ok(None) if over => break (CloseCode::Normal, "The command is over"),
+            Ok(None) => break (CloseCode::Policy, Ended::Container.reason()),
             Err(error) => {
                 tracing::error!(%error, "a command could not be followed");
                 break (CloseCode::Error, "Something went wrong on our side");
@@ -130,15 +133,17 @@ impl Teller {
         let mut chunk = String::new();
         let mut of = Stream::Stdout;
         for (stream, bytes) in output {
-            if stream != of || chunk.len() >= CHUNK {
-                self.send_chunk(of, &mut chunk).await?;
-                of = stream;
+            for piece in bytes.chunks(CHUNK) {
+                if stream != of || chunk.len() + piece.len() > CHUNK {
+                    self.send_chunk(of, &mut chunk).await?;
+                    of = stream;
+                }
+                let decoder = match stream {
+                    Stream::Stdout => &mut self.stdout,
+                    Stream::Stderr => &mut self.stderr,
+                };
+                chunk.push_str(&decoder.push(piece));
             }
-            let decoder = match stream {
-                Stream::Stdout => &mut self.stdout,
-                Stream::Stderr => &mut self.stderr,
-            };
-            chunk.push_str(&decoder.push(&bytes));
         }
         self.send_chunk(of, &mut chunk).await
     }

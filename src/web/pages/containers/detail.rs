@@ -138,6 +138,7 @@ pub struct CommandsPage {
 #[derive(Template)]
 #[template(path = "components/command_list.html")]
 pub struct CommandsFragment {
+    pub shell: Shell,
     pub commands: Vec<CommandView>,
     pub detail: Detail,
     pub here: String,
@@ -297,6 +298,7 @@ pub async fn commands(
         return html(&page);
     }
     html(&CommandsFragment {
+        shell: page.shell,
         commands: page.commands,
         detail: page.detail,
         here: page.here,
