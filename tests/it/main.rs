@@ -17,6 +17,7 @@ mod coverage;
 mod crash;
 mod envelope;
 mod faults;
+mod files;
 mod images;
 mod isolation;
 mod oauth;
