@@ -131,6 +131,8 @@ function upload(files) {
   next();
 }
 
+document.body.classList.add("uploads");
+
 // The list is replaced now and then, so what happens in it is heard further out.
 document.addEventListener("submit", (event) => {
   if (event.target.id !== "upload") return;

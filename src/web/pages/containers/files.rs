@@ -437,14 +437,10 @@ async fn render(
     };
     let content = files::get(&frame.ctx, id, &page.place.path).await;
     let failure = match (content, failure) {
-        (Ok(Content::File(info, reader)), failure) => {
-            // What was done with one file is told beside it.
-            let problem = failure.as_ref().map(Error::message);
-            return match failure {
-                Some(failure) => refused(failure, &file(frame, page, info, reader, problem).await?),
-                None => html(&file(frame, page, info, reader, problem).await?),
-            };
+        (Ok(Content::File(info, reader)), None) => {
+            return html(&file(frame, page, info, reader).await?);
         }
+        (Ok(Content::File(..)), Some(failure)) => return Err(failure),
         (Ok(Content::Directory(listing)), failure) => {
             let asked = &page.place.asked;
             let mut entries = listing.entries;
@@ -498,11 +494,7 @@ async fn file(
     page: FilesPage,
     info: FileInfo,
     mut reader: Box<dyn FileReader>,
-    problem: Option<String>,
 ) -> Result<FilePage> {
-    if let Some(problem) = problem {
-        tracing::debug!(problem, "told by the status alone");
-    }
     let mut bytes = Vec::new();
     while info.size <= SHOWN && bytes.len() as u64 <= SHOWN {
         let piece = reader.read_at(bytes.len() as u64, 64 * 1024).await;
@@ -583,7 +575,7 @@ fn shown(error: &Error) -> Error {
             for field in &mut wrong {
                 for known in ["path: ", "from: "] {
                     if let Some(rest) = field.message.strip_prefix(known) {
-                        field.message = format!("{}{}", rest[..1].to_uppercase(), &rest[1..]);
+                        field.message = format!("Not possible: {rest}");
                     }
                 }
             }
