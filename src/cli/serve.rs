@@ -98,6 +98,9 @@ pub async fn run(config: Config) -> Outcome {
         tracing::warn!("background work goes on at the next start");
         tasks.abort_all();
     }
+    if let Err(error) = app.runtime.close().await {
+        tracing::warn!(%error, "something of this machine was not given back");
+    }
     match ended {
         None | Some(Ok(Ok(()))) => Ok(()),
         Some(Ok(Err(e))) => Err(format!("the server ended: {e}")),

@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 
-use super::schema::{containers, users};
+use super::schema::{container_members, containers, users};
 use super::{Conn, Result};
 use crate::domain::containers::{ContainerState, Wanted};
 use crate::domain::ids::{ContainerId, UserId};
@@ -40,6 +40,8 @@ pub type OwnedRow = (ContainerRow, String, String);
 pub struct Filter {
     /// Of one user.
     pub owner: Option<UserId>,
+    /// Of one user, or shared with that user.
+    pub visible_to: Option<UserId>,
     pub state: Option<ContainerState>,
     /// A part of the hostname.
     pub q: Option<String>,
@@ -74,6 +76,16 @@ pub fn list(conn: &mut Conn, filter: &Filter) -> Result<Vec<OwnedRow>> {
         .into_boxed();
     if let Some(owner) = &filter.owner {
         query = query.filter(containers::user_id.eq(owner.clone()));
+    }
+    if let Some(user) = &filter.visible_to {
+        let shared = container_members::table
+            .filter(container_members::user_id.eq(user.clone()))
+            .select(container_members::container_id);
+        query = query.filter(
+            containers::user_id
+                .eq(user.clone())
+                .or(containers::id.eq_any(shared)),
+        );
     }
     if let Some(state) = filter.state {
         query = query.filter(containers::state.eq(state));

@@ -12,6 +12,7 @@ pub mod containers;
 pub mod idempotency;
 pub mod images;
 pub mod jobs;
+pub mod members;
 pub mod oauth_apps;
 pub mod oauth_tokens;
 pub mod oidc;

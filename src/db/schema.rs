@@ -305,11 +305,28 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    container_members (container_id, user_id) {
+        container_id -> Text,
+        user_id -> Text,
+        permissions -> Integer,
+        created_at -> Timestamp,
+    }
+}
+
 diesel::joinable!(sessions -> users (user_id));
 diesel::joinable!(tokens -> users (user_id));
 diesel::joinable!(containers -> users (user_id));
 diesel::joinable!(commands -> containers (container_id));
-diesel::allow_tables_to_appear_in_same_query!(users, sessions, tokens, containers, commands, jobs);
+diesel::allow_tables_to_appear_in_same_query!(
+    users,
+    sessions,
+    tokens,
+    containers,
+    container_members,
+    commands,
+    jobs,
+);
 
 diesel::joinable!(oauth_apps -> users (user_id));
 diesel::joinable!(oauth_authorizations -> oauth_apps (app_id));

@@ -33,14 +33,24 @@ impl Permissions {
         self.0 & wanted.0 == wanted.0
     }
 
-    /// What `ctx`'s actor may do with a container of `owner`.
+    /// What `ctx`'s actor may do with a container of `owner`, who shared it with those bits.
     #[must_use]
-    pub fn of(ctx: &Ctx, owner: &UserId) -> Self {
+    pub fn of(ctx: &Ctx, owner: &UserId, shared: Option<i32>) -> Self {
         match ctx.actor() {
             Actor::System(_) => Self::OWNER,
             Actor::Caller(caller) if caller.is_admin() || caller.user_id == *owner => Self::OWNER,
-            Actor::Caller(_) | Actor::Anonymous => Self::NONE,
+            Actor::Caller(_) => shared.map_or(Self::NONE, Self::from_bits),
+            Actor::Anonymous => Self::NONE,
         }
+    }
+
+    /// The known ones of these bits; none without [`Permissions::VIEW`], on which all others stand.
+    #[must_use]
+    pub const fn from_bits(bits: i32) -> Self {
+        if bits & Self::VIEW.0 == 0 {
+            return Self::NONE;
+        }
+        Self(bits & Self::OWNER.0)
     }
 
     /// # Errors

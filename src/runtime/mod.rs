@@ -288,4 +288,7 @@ pub trait Runtime: Send + Sync + 'static {
     /// At start and now and then: takes up what still runs of `known`, reports what is so, and
     /// removes what belongs to none of them (half-made ones, mounts, devices, rules, directories).
     async fn reconcile(&self, known: &[ContainerId]) -> Result<Reconciled, RuntimeError>;
+    /// The server ends: with no container left, gives back what the engine itself took of the
+    /// machine (addresses, rules, groups). Containers and all they need stay.
+    async fn close(&self) -> Result<(), RuntimeError>;
 }

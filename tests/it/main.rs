@@ -10,6 +10,7 @@ mod harness;
 
 mod audit;
 mod auth;
+mod bad_input;
 mod browser;
 mod commands;
 mod containers;
@@ -20,6 +21,7 @@ mod faults;
 mod files;
 mod images;
 mod isolation;
+mod matrix;
 mod oauth;
 mod oidc;
 mod passkeys;

@@ -12,6 +12,7 @@ use crate::domain::idempotency;
 use crate::domain::ids::ContainerId;
 use crate::domain::images::{self, ImageStatus};
 use crate::domain::jobs::{self, JobKind, NewJob};
+use crate::domain::permissions::Permissions;
 use crate::error::{Error, FieldError, Result};
 
 /// What is asked for, as it was sent.
@@ -247,10 +248,8 @@ pub async fn create(ctx: &Ctx, new: NewContainer) -> Result<Container> {
                 .container(&row.id)
                 .with("hostname", row.hostname.as_str());
             audit::record(conn, &inner, event)?;
-            let made = view(
-                &inner,
-                (row, caller.display_name.clone(), caller.email.clone()),
-            );
+            let owned = (row, caller.display_name.clone(), caller.email.clone());
+            let made = view(owned, Permissions::OWNER);
             idempotency::keep(conn, &inner, &made)?;
             Ok(made)
         })

@@ -8,6 +8,8 @@ mod act;
 mod create;
 mod metrics;
 
+use std::collections::HashMap;
+
 use crate::db::containers::{Filter, OwnedRow};
 use crate::db::{self, Conn};
 use crate::domain::audit::{self, AuditEntry};
@@ -100,9 +102,10 @@ pub struct Usage {
     pub memory_mb: i64,
     pub disk_gb: i64,
 }
-fn view(ctx: &Ctx, (row, owner_name, owner_email): OwnedRow) -> Container {
+
+fn view((row, owner_name, owner_email): OwnedRow, permissions: Permissions) -> Container {
     Container {
-        permissions: Permissions::of(ctx, &row.user_id),
+        permissions,
         id: row.id,
         user_id: row.user_id,
         owner_name,
@@ -132,7 +135,11 @@ pub(crate) fn find(
     let missing = || Error::ContainerNotFound(id.to_owned());
     let parsed: ContainerId = id.parse().map_err(|_| missing())?;
     let row = db::containers::get(conn, &parsed)?.ok_or_else(missing)?;
-    let held = Permissions::of(ctx, &row.0.user_id);
+    let shared = match ctx.user_id() {
+        Some(user) if *user != row.0.user_id => db::members::get(conn, &parsed, user)?,
+        _ => None,
+    };
+    let held = Permissions::of(ctx, &row.0.user_id, shared);
     held.require(Permissions::VIEW)?;
     held.require(wanted)?;
     Ok((row, held))
@@ -152,13 +159,13 @@ pub fn limits(ctx: &Ctx) -> SizeLimits {
     }
 }
 
-/// One's own, or for an administrator everyone's; newest first.
+/// One's own and what others share, or for an administrator everyone's; newest first.
 ///
 /// # Errors
 /// [`Error::Unauthorized`].
 pub async fn list(ctx: &Ctx, query: ContainerQuery) -> Result<Page<Container>> {
     let caller = ctx.caller()?;
-    let owner = (!ctx.is_admin() || query.mine).then(|| caller.user_id.clone());
+    let user = caller.user_id.clone();
     if query
         .q
         .as_ref()
@@ -167,7 +174,8 @@ pub async fn list(ctx: &Ctx, query: ContainerQuery) -> Result<Page<Container>> {
         return Err(Error::field("q", "q must be at most 63 characters"));
     }
     let filter = Filter {
-        owner,
+        owner: query.mine.then(|| user.clone()),
+        visible_to: (!ctx.is_admin()).then(|| user.clone()),
         state: query.state,
         q: query.q.filter(|q| !q.is_empty()),
         before: query.page.before().map(str::to_owned),
@@ -177,8 +185,18 @@ pub async fn list(ctx: &Ctx, query: ContainerQuery) -> Result<Page<Container>> {
     ctx.db()
         .read(move |conn| {
             let rows = db::containers::list(conn, &filter)?;
+            let strange = rows.iter().any(|row| row.0.user_id != user);
+            let shared: HashMap<ContainerId, i32> = if strange && !inner.is_admin() {
+                db::members::of_user(conn, &user)?.into_iter().collect()
+            } else {
+                HashMap::new()
+            };
             let page = Page::cut(rows, &query.page, |row| row.0.id.to_string());
-            Ok(page.map(|row| view(&inner, row)))
+            Ok(page.map(|row| {
+                let shared = shared.get(&row.0.id).copied();
+                let held = Permissions::of(&inner, &row.0.user_id, shared);
+                view(row, held)
+            }))
         })
         .await
 }
@@ -209,8 +227,8 @@ pub async fn get(ctx: &Ctx, id: &str) -> Result<Container> {
     let (inner, id) = (ctx.clone(), id.to_owned());
     ctx.db()
         .read(move |conn| {
-            let (row, _) = find(conn, &inner, &id, Permissions::VIEW)?;
-            Ok(view(&inner, row))
+            let (row, held) = find(conn, &inner, &id, Permissions::VIEW)?;
+            Ok(view(row, held))
         })
         .await
 }

@@ -103,6 +103,12 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Engine {
+    /// Whether there is any, or one is being made or removed.
+    pub(super) fn has_containers(&self) -> bool {
+        let registry = lock(&self.registry);
+        !registry.entries.is_empty() || !registry.slots.is_empty()
+    }
+
     /// Looks at the machine, takes the lock, and takes up what is there.
     pub(super) async fn open(
         config: &NativeConfig,

@@ -235,4 +235,11 @@ impl Runtime for NativeRuntime {
     async fn reconcile(&self, known: &[ContainerId]) -> Result<Reconciled, RuntimeError> {
         self.engine().await?.reconcile(known).await
     }
+
+    async fn close(&self) -> Result<(), RuntimeError> {
+        match self.engine.get() {
+            Some(engine) => engine.close().await,
+            None => Ok(()),
+        }
+    }
 }

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::cgroup::Cgroups;
 use super::console::Console;
 use super::engine::{Engine, Entry, Live, lock};
-use super::fault::blocking;
+use super::fault::{Context as _, blocking};
 use super::files::Gate;
 use super::process::ProcessId;
 use super::state::{Record, RunState, boot_id, read_json, remove_dir};
@@ -25,6 +25,21 @@ use crate::runtime::{Reconciled, RuntimeError};
 const YOUNG: Duration = Duration::from_secs(2);
 
 impl Engine {
+    /// At the end: without a container there is nothing to keep addresses, rules and groups for.
+    pub(super) async fn close(&self) -> Result<(), RuntimeError> {
+        if self.has_containers() {
+            return Ok(());
+        }
+        self.network.withdraw().await?;
+        let (cgroups, group) = (self.cgroups.clone(), self.layout.cgroup_parent());
+        let run = self.layout.run().to_owned();
+        blocking(move || {
+            cgroups.remove(&group);
+            remove_dir(&run).or_fail("could not remove the engine's run directory")
+        })
+        .await
+    }
+
     /// At start: stops what an earlier server was in the middle of, reads what there is, takes up
     /// what runs and clears away what half-runs.
     pub(super) async fn take_up(self: &Arc<Self>) -> Result<(), RuntimeError> {

@@ -59,12 +59,23 @@ impl Leftovers {
         found
     }
 
-    /// Waits a little for what goes in the background.
+    /// Nothing of any container. Waits a little for what goes in the background.
     #[track_caller]
     pub fn assert_none(data_dir: &Path) {
+        Self::assert_empty(|| Self::of_containers(data_dir));
+    }
+
+    /// Nothing at all, as after a clean end without containers.
+    #[track_caller]
+    pub fn assert_nothing(data_dir: &Path) {
+        Self::assert_empty(|| Self::of(data_dir));
+    }
+
+    #[track_caller]
+    fn assert_empty(look: impl Fn() -> Self) {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
-            let found = Self::of_containers(data_dir);
+            let found = look();
             if found == Self::default() {
                 return;
             }
@@ -128,6 +139,26 @@ impl Leftovers {
 fn entries(path: &Path) -> Vec<PathBuf> {
     let found = fs::read_dir(path).into_iter().flatten().flatten();
     found.map(|entry| entry.path()).collect()
+}
+
+/// The host's own devices stay its own: an OCI runtime gives a container's root whatever standard
+/// streams it is called with.
+#[track_caller]
+pub fn assert_devices_are_the_hosts() {
+    use std::os::unix::fs::MetadataExt as _;
+    for device in [
+        "/dev/null",
+        "/dev/zero",
+        "/dev/full",
+        "/dev/random",
+        "/dev/urandom",
+        "/dev/tty",
+        "/dev/ptmx",
+    ] {
+        let found = fs::metadata(device).unwrap_or_else(|error| panic!("{device}: {error}"));
+        assert_eq!(found.uid(), 0, "{device} was given away");
+        assert_eq!(found.mode() & 0o777, 0o666, "{device} has another mode");
+    }
 }
 
 /// Parents before children.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::client::{Client, Session};
-use super::leftovers::Leftovers;
+use super::leftovers::{self, Leftovers};
 use super::process::{self, Output};
 use super::{Database, Kind, image};
 
@@ -309,6 +309,7 @@ impl Server {
         if self.child.is_some() && !self.admin_token.is_empty() {
             self.delete_all().await;
         }
+        let ends_by_itself = self.child.is_some();
         self.stop().await;
         if !self.audit_is_broken {
             let audit = self.cli(&["audit", "verify"], "").ok();
@@ -319,7 +320,12 @@ impl Server {
             assert!(!log.contains(secret), "the log has the secret {secret}");
         }
         assert!(!log.contains("panicked"), "a handler panicked:\n{log}");
-        Leftovers::assert_none(&self.data_dir());
+        if ends_by_itself {
+            Leftovers::assert_nothing(&self.data_dir());
+        } else {
+            Leftovers::assert_none(&self.data_dir());
+        }
+        leftovers::assert_devices_are_the_hosts();
     }
 
     /// Deletes every container.

@@ -130,6 +130,25 @@ impl Network {
         .await
     }
 
+    /// Takes back what [`Self::ensure`] did for this installation alone; forwarding stays on, for
+    /// others may have come to need it.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Failed`] when the kernel refuses.
+    pub async fn withdraw(&self) -> Result<(), RuntimeError> {
+        rules::withdraw(&self.table(), &self.0.prefix()).await?;
+        let network = self.0.subnet.network();
+        blocking(move || {
+            let mut host = Netlink::open().map_err(failed)?;
+            let whole = netlink::unreachable_route(network, subnet::PREFIX);
+            match host.delete_route(whole) {
+                Err(cause) if cause.raw_os_error() != Some(libc::ESRCH) => Err(failed(cause)),
+                _ => Ok(()),
+            }
+        })
+        .await
+    }
+
     /// The address of the container in `slot`, which counts from 1; none when the block is
     /// exhausted.
     #[must_use]

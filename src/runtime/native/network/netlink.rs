@@ -204,6 +204,12 @@ impl Netlink {
     }
 
     /// All IPv4 routes of all tables, the local addresses' own included.
+    pub fn delete_route(&mut self, route: RouteMessage) -> io::Result<()> {
+        self.ask(RouteNetlinkMessage::DelRoute(route), NLM_F_ACK)?;
+        Ok(())
+    }
+
+    /// All of them.
     pub fn routes(&mut self) -> io::Result<Vec<Route>> {
         let query = RouteMessageBuilder::<Ipv4Addr>::new().build();
         let answers = self.ask(RouteNetlinkMessage::GetRoute(query), NLM_F_DUMP)?;

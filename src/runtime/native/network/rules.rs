@@ -201,6 +201,26 @@ pub async fn apply(rules: &Rules) -> Result<(), RuntimeError> {
     ))
 }
 
+/// Removes our table, and what was let through Docker's firewall. Not an error when there is none.
+///
+/// # Errors
+/// [`RuntimeError::Failed`] when `nft` does not run.
+pub async fn withdraw(table: &str, links: &str) -> Result<(), RuntimeError> {
+    // Made first, so that there is one to delete.
+    let script = format!("table inet {table} {{}}\ndelete table inet {table}\n");
+    if let Err(said) = run_nft(&script).await? {
+        tracing::warn!(said, "the packet filter's rules stay");
+    }
+    if matches!(iptables(&["-n", "-L", "DOCKER-USER"]).await, Ok(true)) {
+        for rule in docker_rules(&format!("{links}+")) {
+            let arguments = [&["-D", "DOCKER-USER"], rule.as_slice()].concat();
+            // One that is not there is gone already.
+            let _absent = iptables(&arguments).await;
+        }
+    }
+    Ok(())
+}
+
 /// Runs a script; the inner error is what `nft` said.
 async fn run_nft(script: &str) -> Result<Result<(), String>, RuntimeError> {
     let failed = |cause: std::io::Error| RuntimeError::Failed {
@@ -236,20 +256,8 @@ async fn admit_in_docker(links: &str) -> Result<(), RuntimeError> {
     if !matches!(iptables(&["-n", "-L", "DOCKER-USER"]).await, Ok(true)) {
         return Ok(());
     }
-    let wildcard = format!("{links}+");
-    let out = ["-i", &wildcard, "-j", "ACCEPT"];
-    let back = [
-        "-o",
-        &wildcard,
-        "-m",
-        "conntrack",
-        "--ctstate",
-        "ESTABLISHED,RELATED",
-        "-j",
-        "ACCEPT",
-    ];
-    for rule in [out.as_slice(), back.as_slice()] {
-        let with = |action: &'static str| [&[action, "DOCKER-USER"], rule].concat();
+    for rule in docker_rules(&format!("{links}+")) {
+        let with = |action: &'static str| [&[action, "DOCKER-USER"], rule.as_slice()].concat();
         let present = iptables(&with("-C")).await;
         if matches!(present, Ok(false)) {
             let inserted = iptables(&with("-I")).await;
@@ -262,6 +270,15 @@ async fn admit_in_docker(links: &str) -> Result<(), RuntimeError> {
         }
     }
     Ok(())
+}
+
+/// What goes out of our links, and what answers it.
+fn docker_rules(links: &str) -> [Vec<&str>; 2] {
+    let back = "-m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT";
+    [
+        vec!["-i", links, "-j", "ACCEPT"],
+        ["-o", links].into_iter().chain(back.split(' ')).collect(),
+    ]
 }
 
 /// Whether `iptables` agrees; it waits for its lock, which Docker may hold.

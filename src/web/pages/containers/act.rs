@@ -8,6 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use super::detail;
 use crate::domain::commands::{self, NewCommand};
 use crate::domain::containers;
+use crate::domain::permissions::Permissions;
 use crate::error::{Error, Result};
 use crate::web::extract::Form;
 use crate::web::pages::form::{self, Fields};
@@ -64,6 +65,8 @@ pub async fn delete(
 ) -> Result<HttpResponse> {
     let fields = fields.0;
     let container = containers::get(&frame.ctx, &id).await?;
+    // Before the word that was typed is judged; the domain asks again.
+    container.permissions.require(Permissions::DELETE)?;
     let outcome = if fields.text("confirm").trim() == container.hostname {
         containers::delete(&frame.ctx, &id, fields.text("force") == "true").await
     } else {
