@@ -165,9 +165,9 @@ async fn recorded<T: Send + 'static>(
 /// # Errors
 /// [`Error::ContainerNotFound`], [`Error::Forbidden`]; a validation error of `path`, also for a
 /// device and its like; [`Error::Conflict`] when the container does not run; [`Error::NotFound`].
-pub async fn get(ctx: &Ctx, container: &str, at: &str) -> Result<Content> {
+pub async fn get(ctx: &Ctx, container: &str, at: Option<&str>) -> Result<Content> {
     let row = find(ctx, container).await?;
-    let at = path("path", Some(at))?;
+    let at = path("path", at)?;
     let tree = tree(ctx, &row).await?;
     match tree.open(&at).await {
         Ok((info, reader)) => Ok(Content::File(info, reader)),
@@ -185,9 +185,9 @@ pub async fn get(ctx: &Ctx, container: &str, at: &str) -> Result<Content> {
 ///
 /// # Errors
 /// As [`get`].
-pub async fn archive(ctx: &Ctx, container: &str, at: &str) -> Result<Box<dyn FileArchive>> {
+pub async fn archive(ctx: &Ctx, container: &str, at: Option<&str>) -> Result<Box<dyn FileArchive>> {
     let row = find(ctx, container).await?;
-    let at = path("path", Some(at))?;
+    let at = path("path", at)?;
     let tree = tree(ctx, &row).await?;
     tree.archive(&at)
         .await

@@ -120,6 +120,7 @@ const EXPECTED: &[(&str, Stranger)] = &[
     ("GET /api/v1/events", Endless),
     ("GET /ws/events", Endless),
     ("GET /ws/jobs/{job_id}", Hidden),
+    ("GET /ws/terminal/{container_id}", Container),
 ];
 
 fn name(endpoint: &Endpoint) -> String {

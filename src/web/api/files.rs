@@ -122,10 +122,10 @@ pub async fn get(
 ) -> Result<HttpResponse> {
     let path = query.0.path.as_deref().unwrap_or("/");
     if accepts_tar(request.headers()) {
-        let archive = files::archive(&ctx, &id, path).await?;
+        let archive = files::archive(&ctx, &id, Some(path)).await?;
         return Ok(download::archive(&request, path, archive));
     }
-    match files::get(&ctx, &id, path).await? {
+    match files::get(&ctx, &id, Some(path)).await? {
         Content::File(info, reader) => Ok(download::file(&request, &info, reader)),
         Content::Directory(listing) => {
             let views: Vec<FileView> = listing.entries.into_iter().map(Into::into).collect();

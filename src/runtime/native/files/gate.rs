@@ -39,10 +39,10 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// A place, if there is one.
-    pub(super) fn enter(&self) -> Result<Permit, FileError> {
+    /// Places, if there are so many.
+    pub(super) fn enter(&self, places: u32) -> Result<Permit, FileError> {
         Arc::clone(&self.slots)
-            .try_acquire_owned()
+            .try_acquire_many_owned(places)
             .map_err(|_| FileError::TooMany)
     }
 
@@ -140,9 +140,9 @@ mod tests {
     #[test]
     fn only_so_many_at_once() {
         let gate = Gate::default();
-        let all: Vec<_> = (0..AT_ONCE).map(|_| gate.enter().unwrap()).collect();
-        assert!(matches!(gate.enter(), Err(FileError::TooMany)));
+        let all: Vec<_> = (0..AT_ONCE).map(|_| gate.enter(1).unwrap()).collect();
+        assert!(matches!(gate.enter(1), Err(FileError::TooMany)));
         drop(all);
-        assert!(gate.enter().is_ok());
+        assert!(gate.enter(6).is_ok());
     }
 }

@@ -43,6 +43,12 @@ const WHAT: &str = "could not work with the container's files";
 /// Most that is read at once.
 const CHUNK: usize = 1 << 20;
 
+/// Places at the [`Gate`] that an operation takes, by what it costs the server: one open file; a
+/// directory's entries in memory; or directories open as deep as a tree goes.
+const LIGHT: u32 = 1;
+const LIST: u32 = 3;
+const TREE: u32 = 6;
+
 /// The files of one container, for one start of it.
 pub(super) struct Files {
     live: Arc<Live>,
@@ -75,18 +81,20 @@ impl Files {
     /// A whole operation as the container's root.
     async fn once<T: Send + 'static>(
         &self,
+        places: u32,
         work: impl FnOnce(BorrowedFd<'_>, &Gate) -> Result<T, FileError> + Send + 'static,
     ) -> Result<T, FileError> {
-        let (done, _over) = self.begin(work).await?;
+        let (done, _over) = self.begin(places, work).await?;
         Ok(done)
     }
 
     /// The first step of something that the gate keeps open.
     async fn begin<T: Send + 'static>(
         &self,
+        places: u32,
         work: impl FnOnce(BorrowedFd<'_>, &Gate) -> Result<T, FileError> + Send + 'static,
     ) -> Result<(T, Permit), FileError> {
-        let permit = self.live.files.enter()?;
+        let permit = self.live.files.enter(places)?;
         let live = Arc::clone(&self.live);
         let done = blocking(move || {
             live.files
@@ -101,18 +109,18 @@ impl Files {
 impl FileTree for Files {
     async fn stat(&self, path: &str) -> Result<FileInfo, FileError> {
         let path = path.to_owned();
-        self.once(move |root, _| stat(root, &path)).await
+        self.once(LIGHT, move |root, _| stat(root, &path)).await
     }
 
     async fn list(&self, path: &str) -> Result<Listing, FileError> {
         let path = path.to_owned();
-        self.once(move |root, _| list(root, &path)).await
+        self.once(LIST, move |root, _| list(root, &path)).await
     }
 
     async fn open(&self, path: &str) -> Result<(FileInfo, Box<dyn FileReader>), FileError> {
         let path = path.to_owned();
         let ((info, file), permit) = self
-            .begin(move |root, gate| {
+            .begin(LIGHT, move |root, gate| {
                 let (info, file) = open(root, &path)?;
                 Ok((info, gate.hold(file)))
             })
@@ -129,7 +137,7 @@ impl FileTree for Files {
     async fn archive(&self, path: &str) -> Result<Box<dyn FileArchive>, FileError> {
         let path = path.to_owned();
         let (held, permit) = self
-            .begin(move |root, gate| Ok(gate.hold(archive(root, &path)?)))
+            .begin(TREE, move |root, gate| Ok(gate.hold(archive(root, &path)?)))
             .await?;
         let live = Arc::clone(&self.live);
         Ok(Box::new(Open {
@@ -142,7 +150,9 @@ impl FileTree for Files {
     async fn create(&self, path: &str, owner: NewOwner) -> Result<Box<dyn FileWriter>, FileError> {
         let path = path.to_owned();
         let (held, permit) = self
-            .begin(move |root, gate| Ok(gate.hold(Draft::new(root, &path, owner)?)))
+            .begin(LIGHT, move |root, gate| {
+                Ok(gate.hold(Draft::new(root, &path, owner)?))
+            })
             .await?;
         let live = Arc::clone(&self.live);
         Ok(Box::new(Open {
@@ -154,25 +164,28 @@ impl FileTree for Files {
 
     async fn make_dir(&self, path: &str, parents: bool, owner: NewOwner) -> Result<(), FileError> {
         let path = path.to_owned();
-        self.once(move |root, _| make_dir(root, &path, parents, owner))
+        self.once(LIGHT, move |root, _| make_dir(root, &path, parents, owner))
             .await
     }
 
     async fn rename(&self, from: &str, to: &str, overwrite: bool) -> Result<(), FileError> {
         let (from, to) = (from.to_owned(), to.to_owned());
-        self.once(move |root, _| rename(root, &from, &to, overwrite))
+        self.once(LIGHT, move |root, _| rename(root, &from, &to, overwrite))
             .await
     }
 
     async fn remove(&self, path: &str, recursive: bool) -> Result<(), FileError> {
         let path = path.to_owned();
-        self.once(move |root, gate| remove(root, &path, recursive, gate))
-            .await
+        self.once(if recursive { TREE } else { LIGHT }, move |root, gate| {
+            remove(root, &path, recursive, gate)
+        })
+        .await
     }
 
     async fn chmod(&self, path: &str, mode: u32) -> Result<(), FileError> {
         let path = path.to_owned();
-        self.once(move |root, _| chmod(root, &path, mode)).await
+        self.once(LIGHT, move |root, _| chmod(root, &path, mode))
+            .await
     }
 }
 

@@ -22,16 +22,18 @@ pub enum Tab {
     Overview,
     Terminal,
     Commands,
+    Files,
     Console,
     Settings,
 }
 
 impl Tab {
     /// Every tab.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Overview,
         Self::Terminal,
         Self::Commands,
+        Self::Files,
         Self::Console,
         Self::Settings,
     ];
@@ -43,6 +45,7 @@ impl Tab {
             Self::Overview => "overview",
             Self::Terminal => "terminal",
             Self::Commands => "commands",
+            Self::Files => "files",
             Self::Console => "console",
             Self::Settings => "settings",
         }
