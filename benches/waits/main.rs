@@ -9,6 +9,7 @@
 mod bare;
 mod postgres;
 mod server;
+mod terminals;
 
 use std::error::Error;
 use std::os::unix::process::CommandExt;
@@ -98,6 +99,8 @@ async fn measure() -> Result<()> {
     server.wait_for_image().await?;
     show(&create_to_running(&server).await?);
     show(&command_to_completed(&server).await?);
+    show(&terminals::echo(&server).await?);
+    show(&terminals::output(&server).await?);
     show(&login_against_hash(&server).await?);
     show(&list_against_healthz(&server, "GET /containers, 20 rows, SQLite (/healthz)").await?);
     server.end().await?;
