@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use webauthn_rs::Webauthn;
 
 use crate::auth::limiter::Limiter;
@@ -17,9 +18,12 @@ use crate::auth::sealed::Sealer;
 use crate::auth::touched::Touched;
 use crate::config::Config;
 use crate::db::Db;
+use crate::domain::access::{Bell, OpenStreams};
+use crate::domain::events::Events;
 use crate::domain::ids::ContainerId;
 use crate::jobs::waiting::Waiting;
 use crate::runtime::Runtime;
+use crate::spool::Spools;
 
 /// Tells the time; a parameter, so that a test can decide it.
 pub trait Clock: Send + Sync + 'static {
@@ -94,6 +98,16 @@ pub struct Shared {
     pub cpu_readings: Mutex<HashMap<ContainerId, (std::time::Instant, u64)>>,
     /// The code that `/setup` wants while there is no user.
     pub setup_code: String,
+    /// Rung when someone's access may have ended.
+    pub access: Bell,
+    /// How many sockets and streams each user has open.
+    pub open_streams: OpenStreams,
+    /// What happens, for whoever listens.
+    pub events: Events,
+    /// What commands write.
+    pub spools: Spools,
+    /// Cancelled when the server is to end.
+    pub stopping: CancellationToken,
 }
 
 /// A handle on [`Shared`], cheap to clone.
@@ -140,6 +154,8 @@ impl App {
     ) -> Self {
         let setup_code = crate::auth::secrets::setup_code(&*entropy);
         let limiter = Limiter::new(config.rate_limit);
+        let server = crate::auth::secrets::random_base62(16, &*entropy);
+        let spools = Spools::new(&config.data_dir, config.spool);
         Self(Arc::new(Shared {
             passwords: Passwords::new(Arc::clone(&entropy)),
             limiter,
@@ -152,6 +168,11 @@ impl App {
             touched: Touched::default(),
             cpu_readings: Mutex::default(),
             setup_code,
+            access: Bell::default(),
+            open_streams: OpenStreams::default(),
+            events: Events::new(server),
+            spools,
+            stopping: CancellationToken::new(),
             config,
             db,
             runtime,

@@ -12,6 +12,7 @@ use url::Url;
 
 use crate::db;
 use crate::runtime::ImageSource;
+use crate::spool;
 
 /// See the module.
 #[derive(Clone)]
@@ -29,6 +30,14 @@ pub struct Config {
     pub log: String,
     pub rate_limit: bool,
     pub oidc: Option<OidcConfig>,
+    /// WebSockets and event streams that one user may have open.
+    pub streams_per_user: usize,
+    /// Commands that run side by side in one container; more wait.
+    pub jobs_per_container: usize,
+    /// Commands of one user that run side by side; more wait.
+    pub jobs_per_user: usize,
+    /// How much of commands' output is kept for listeners.
+    pub spool: spool::Limits,
 }
 
 /// The OpenID Connect provider that people may sign in with.
@@ -132,6 +141,13 @@ impl Config {
             log,
             rate_limit,
             oidc,
+            streams_per_user: whole(get, "HZEL_SOCKETS_PER_USER", 50, 1, 10_000)?,
+            jobs_per_container: whole(get, "HZEL_JOBS_PER_CONTAINER", 16, 1, 256)?,
+            jobs_per_user: whole(get, "HZEL_JOBS_PER_USER", 32, 1, 256)?,
+            spool: spool::Limits {
+                command: mebibytes(get, "HZEL_JOB_OUTPUT_MB", 2 << 10)?,
+                total: mebibytes(get, "HZEL_JOB_OUTPUT_TOTAL_MB", 16 << 10)?,
+            },
         })
     }
 
@@ -156,6 +172,27 @@ impl Config {
     pub fn public_origin(&self) -> String {
         self.public_url.origin().ascii_serialization()
     }
+}
+
+fn whole(
+    get: Lookup<'_>,
+    name: &str,
+    default: usize,
+    least: usize,
+    most: usize,
+) -> Result<usize, String> {
+    let Some(text) = get(name) else {
+        return Ok(default);
+    };
+    text.parse()
+        .ok()
+        .filter(|value| (least..=most).contains(value))
+        .ok_or_else(|| format!("{name} must be a number from {least} to {most}, not {text}"))
+}
+
+/// In bytes.
+fn mebibytes(get: Lookup<'_>, name: &str, default: usize) -> Result<u64, String> {
+    Ok((whole(get, name, default, 1, 1 << 20)? as u64) << 20)
 }
 
 fn oidc(get: Lookup<'_>) -> Result<Option<OidcConfig>, String> {
@@ -303,6 +340,11 @@ mod tests {
             ("HZEL_TRUSTED_PROXIES", "localhost"),
             ("HZEL_RATE_LIMIT", "maybe"),
             ("HZEL_SIGNUP", "maybe"),
+            ("HZEL_SOCKETS_PER_USER", "0"),
+            ("HZEL_JOBS_PER_CONTAINER", "many"),
+            ("HZEL_JOBS_PER_USER", "-1"),
+            ("HZEL_JOB_OUTPUT_MB", "0"),
+            ("HZEL_JOB_OUTPUT_TOTAL_MB", "x"),
             ("HZEL_OIDC_ISSUER", "https://id.example.org"),
             ("HZEL_OIDC_ADMIN_CLAIM", "groups=admins"),
         ] {

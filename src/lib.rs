@@ -30,6 +30,9 @@
 //!    OCI runtime start the init. What came of it, and the job's end, commit together.
 //! 8. **The reconciler** ([`jobs::reconcile`]) keeps it true: when the init dies the container is
 //!    `stopped`, and when the server itself was killed the next one takes everything up again.
+//! 9. **Whoever watches** hears of each of these commits ([`domain::events`]) by a WebSocket
+//!    ([`web::ws`]), which ends when the access it was opened with does ([`domain::access`]). What
+//!    commands write goes through files ([`spool`]), so that nobody has to keep up.
 
 pub mod app;
 pub mod auth;
@@ -40,4 +43,5 @@ pub mod domain;
 pub mod error;
 pub mod jobs;
 pub mod runtime;
+pub mod spool;
 pub mod web;

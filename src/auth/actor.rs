@@ -29,6 +29,15 @@ text_enum! {
     }
 }
 
+text_enum! {
+    /// Which table a credential is in.
+    CredentialKind {
+        Session = "session",
+        PersonalToken = "token",
+        OauthToken = "access_token",
+    }
+}
+
 /// The credential that a request came with.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Credential {
@@ -44,6 +53,27 @@ pub enum Credential {
         id: AccessTokenId,
         app_id: AppId,
     },
+}
+
+impl Credential {
+    #[must_use]
+    pub const fn kind(&self) -> CredentialKind {
+        match self {
+            Self::Session { .. } => CredentialKind::Session,
+            Self::PersonalToken { .. } => CredentialKind::PersonalToken,
+            Self::OauthToken { .. } => CredentialKind::OauthToken,
+        }
+    }
+
+    /// Of its row.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Session { id, .. } => id.as_str(),
+            Self::PersonalToken { id } => id.as_str(),
+            Self::OauthToken { id, .. } => id.as_str(),
+        }
+    }
 }
 
 /// A session's CSRF token; its text is not printed.

@@ -11,14 +11,31 @@ use super::actor::{Actor, Caller};
 use super::secrets;
 use super::session_store::CALLER;
 use crate::app::App;
-use crate::domain::{oauth, tokens};
+use crate::domain::{oauth, tickets, tokens};
 use crate::error::{Error, Result};
+
+/// Where a credential may be looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Places {
+    /// The header and the cookie.
+    Usual,
+    /// The query too: a browser can give a WebSocket's request no header.
+    WithQuery,
+}
+
+/// Who asks, and how that is known.
+#[derive(Debug)]
+pub struct Resolved {
+    pub actor: Actor,
+    /// Whether a browser sent the credential by itself, so that the request may be another's doing.
+    pub ambient: bool,
+}
 
 /// The actor of a request; anonymous only when no credential came with it.
 ///
 /// # Errors
 /// [`Error::Unauthorized`] for a credential that is not valid.
-pub async fn resolve(app: &App, request: &ServiceRequest) -> Result<Actor> {
+pub async fn resolve(app: &App, request: &ServiceRequest, places: Places) -> Result<Resolved> {
     let mut given = request.headers().get_all(header::AUTHORIZATION);
     if let Some(value) = given.next() {
         // Of two, either may be the one that was meant.
@@ -27,29 +44,69 @@ pub async fn resolve(app: &App, request: &ServiceRequest) -> Result<Actor> {
         }
         let text = value.to_str().map_err(|_| Error::Unauthorized)?;
         let secret = bearer(text).ok_or(Error::Unauthorized)?;
-        let found = if secret.starts_with(secrets::ACCESS_TOKEN) {
-            oauth::token::authenticate(app, secret).await?
+        return known(by_token(app, secret).await?, false);
+    }
+    if places == Places::WithQuery
+        && let Some(secret) = token_of_query(request)?
+    {
+        let found = if secret.starts_with(secrets::TICKET) {
+            tickets::redeem(app, &secret, request.path()).await?
         } else {
-            tokens::authenticate(app, secret).await?
+            by_token(app, &secret).await?
         };
-        let caller = found.ok_or(Error::Unauthorized)?;
-        return Ok(Actor::Caller(Box::new(caller)));
+        return known(found, false);
     }
     if request.cookie(app.config.session_cookie()).is_some() {
         // actix-session has read the row; a cookie without one has ended or was made up.
         let caller = request
             .get_session()
             .get::<Caller>(CALLER)
-            .map_err(Error::internal)?
-            .ok_or(Error::Unauthorized)?;
-        return Ok(Actor::Caller(Box::new(caller)));
+            .map_err(Error::internal)?;
+        return known(caller, true);
     }
-    Ok(Actor::Anonymous)
+    Ok(Resolved {
+        actor: Actor::Anonymous,
+        ambient: false,
+    })
+}
+
+fn known(found: Option<Caller>, ambient: bool) -> Result<Resolved> {
+    let caller = found.ok_or(Error::Unauthorized)?;
+    Ok(Resolved {
+        actor: Actor::Caller(Box::new(caller)),
+        ambient,
+    })
+}
+
+async fn by_token(app: &App, secret: &str) -> Result<Option<Caller>> {
+    if secret.starts_with(secrets::ACCESS_TOKEN) {
+        oauth::token::authenticate(app, secret).await
+    } else {
+        tokens::authenticate(app, secret).await
+    }
+}
+
+/// The one `token` of the query.
+fn token_of_query(request: &ServiceRequest) -> Result<Option<String>> {
+    let pairs = url::form_urlencoded::parse(request.query_string().as_bytes());
+    let mut tokens = pairs.filter(|(name, _)| name == "token");
+    let first = tokens.next().map(|(_, value)| value.into_owned());
+    if tokens.next().is_some() {
+        return Err(Error::Unauthorized);
+    }
+    Ok(first)
 }
 
 fn bearer(text: &str) -> Option<&str> {
     let (scheme, rest) = text.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| rest.trim())
+}
+
+/// Whether a browser says that one of our own pages asks: what an upgrade by cookie needs, for it has
+/// no other proof.
+#[must_use]
+pub fn is_same_origin(app: &App, request: &ServiceRequest) -> bool {
+    request.headers().contains_key(header::ORIGIN) && !is_cross_origin(app, request)
 }
 
 /// Whether the request says which origin it comes from, and that is not ours: a second line behind

@@ -16,6 +16,8 @@ pub const ACCESS_TOKEN: &str = "hzat_";
 pub const REFRESH_TOKEN: &str = "hzrt_";
 /// An OAuth application's client secret.
 pub const CLIENT_SECRET: &str = "hzcs_";
+/// A key to one WebSocket, for one use.
+pub const TICKET: &str = "hzws_";
 
 /// What a link to choose a new password carries.
 pub const PASSWORD_RESET: &str = "hzpr_";

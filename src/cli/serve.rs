@@ -6,7 +6,6 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 use super::{Outcome, open};
 use crate::config::Config;
@@ -38,7 +37,7 @@ pub async fn run(config: Config) -> Outcome {
         .await
         .map_err(failed)?;
 
-    let stop = CancellationToken::new();
+    let stop = app.stopping.clone();
     let mut tasks = jobs::spawn(&app, &stop);
     let server =
         web::server(app.clone(), listener, cookie_key).map_err(|e| format!("cannot serve: {e}"))?;

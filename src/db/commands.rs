@@ -59,6 +59,15 @@ pub fn get(conn: &mut Conn, id: &CommandId) -> Result<Option<CommandRow>> {
         .optional()?)
 }
 
+/// How far it is, without its output.
+pub fn outcome(conn: &mut Conn, id: &CommandId) -> Result<Option<(CommandStatus, Option<i32>)>> {
+    Ok(commands::table
+        .find(id)
+        .select((commands::status, commands::exit_code))
+        .first(conn)
+        .optional()?)
+}
+
 /// Of one container, newest first, older than `before`.
 pub fn list(
     conn: &mut Conn,
@@ -78,17 +87,40 @@ pub fn list(
     Ok(query.load(conn)?)
 }
 
-/// Those that wait on that node, oldest first.
-pub fn queued(conn: &mut Conn, node: &str, limit: i64) -> Result<Vec<CommandRow>> {
-    Ok(commands::table
+/// Whose commands wait on that node, in which container, and the oldest of each: one row for each
+/// two, however many wait.
+pub fn waiting(conn: &mut Conn, node: &str) -> Result<Vec<(UserId, ContainerId, CommandId)>> {
+    let rows: Vec<(UserId, ContainerId, Option<CommandId>)> = commands::table
         .filter(
             commands::node_name
                 .eq(node)
                 .and(commands::status.eq(CommandStatus::Queued)),
         )
-        .order(commands::id.asc())
-        .limit(limit)
-        .select(CommandRow::as_select())
+        .group_by((commands::requested_by, commands::container_id))
+        .select((
+            commands::requested_by,
+            commands::container_id,
+            diesel::dsl::min(commands::id),
+        ))
+        .load(conn)?;
+    let whole = |(user, container, id): (_, _, Option<CommandId>)| Some((user, container, id?));
+    Ok(rows.into_iter().filter_map(whole).collect())
+}
+
+/// Those of a container that wait.
+pub fn queued_in(conn: &mut Conn, container: &ContainerId) -> Result<Vec<CommandId>> {
+    Ok(commands::table
+        .filter(commands::container_id.eq(container))
+        .filter(commands::status.eq(CommandStatus::Queued))
+        .select(commands::id)
+        .load(conn)?)
+}
+
+/// All of a container.
+pub fn ids_of(conn: &mut Conn, container: &ContainerId) -> Result<Vec<CommandId>> {
+    Ok(commands::table
+        .filter(commands::container_id.eq(container))
+        .select(commands::id)
         .load(conn)?)
 }
 
@@ -151,9 +183,9 @@ pub fn request_cancel(conn: &mut Conn, id: &CommandId) -> Result<()> {
     Ok(())
 }
 
-/// Records the end of a running one; an end once recorded stays.
-pub fn finish(conn: &mut Conn, id: &CommandId, ending: &Ending, now: Time) -> Result<()> {
-    diesel::update(
+/// Records the end of a running one; false when it has one already, for the first stays.
+pub fn finish(conn: &mut Conn, id: &CommandId, ending: &Ending, now: Time) -> Result<bool> {
+    let ended = diesel::update(
         commands::table
             .filter(commands::id.eq(id))
             .filter(commands::status.eq(CommandStatus::Running)),
@@ -168,19 +200,14 @@ pub fn finish(conn: &mut Conn, id: &CommandId, ending: &Ending, now: Time) -> Re
         commands::finished_at.eq(now),
     ))
     .execute(conn)?;
-    Ok(())
+    Ok(ended == 1)
 }
 
-/// Ends every waiting one of a container, for its box is gone.
-pub fn fail_queued(
-    conn: &mut Conn,
-    container: &ContainerId,
-    why: &str,
-    now: Time,
-) -> Result<usize> {
-    Ok(diesel::update(
+/// Ends one that waits, for its box is gone; false when it waits no more.
+pub fn fail_queued(conn: &mut Conn, id: &CommandId, why: &str, now: Time) -> Result<bool> {
+    let ended = diesel::update(
         commands::table
-            .filter(commands::container_id.eq(container))
+            .filter(commands::id.eq(id))
             .filter(commands::status.eq(CommandStatus::Queued)),
     )
     .set((
@@ -188,5 +215,6 @@ pub fn fail_queued(
         commands::error.eq(why),
         commands::finished_at.eq(now),
     ))
-    .execute(conn)?)
+    .execute(conn)?;
+    Ok(ended == 1)
 }

@@ -25,3 +25,11 @@ pub fn of_user(conn: &mut Conn, user: &UserId) -> Result<Vec<(ContainerId, i32)>
         ))
         .load(conn)?)
 }
+
+/// With whom the container was shared, each with the bits.
+pub fn of_container(conn: &mut Conn, container: &ContainerId) -> Result<Vec<(UserId, i32)>> {
+    Ok(container_members::table
+        .filter(container_members::container_id.eq(container))
+        .select((container_members::user_id, container_members::permissions))
+        .load(conn)?)
+}

@@ -13,6 +13,7 @@ pub mod idempotency;
 pub mod images;
 pub mod jobs;
 pub mod members;
+pub mod notify;
 pub mod oauth_apps;
 pub mod oauth_tokens;
 pub mod oidc;
@@ -22,9 +23,11 @@ pub mod schema;
 pub mod second_factors;
 pub mod sessions;
 pub mod settings;
+pub mod tickets;
 pub mod tokens;
 pub mod users;
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
@@ -187,8 +190,7 @@ where
 #[derive(Clone)]
 pub struct Db {
     pool: Pool<Manager>,
-    engine: &'static str,
-    postgres: bool,
+    url: Url,
 }
 
 impl Db {
@@ -212,21 +214,20 @@ impl Db {
         let pool = builder.build(Manager(url.clone())).map_err(Failure::new)?;
         Ok(Self {
             pool,
-            engine: url.engine(),
-            postgres,
+            url: url.clone(),
         })
     }
 
     /// `SQLite` or `PostgreSQL`.
     #[must_use]
     pub const fn engine(&self) -> &'static str {
-        self.engine
+        self.url.engine()
     }
 
     /// Whether several servers may share this database.
     #[must_use]
     pub const fn is_shared(&self) -> bool {
-        self.postgres
+        matches!(self.url, Url::Postgres(_))
     }
 
     /// Brings the tables to this version; answers the names of what was applied.
@@ -306,10 +307,58 @@ fn keep_private(path: &str) -> Result<()> {
     options.open(path).map(drop).map_err(Failure::new)
 }
 
+type Afterwards = Vec<Box<dyn FnOnce()>>;
+
+thread_local! {
+    /// What the transaction on this thread wants done when it has committed; none outside of one.
+    static AFTERWARDS: RefCell<Option<Afterwards>> = const { RefCell::new(None) };
+}
+
+/// Has `act` called when the transaction that runs on this thread has committed, and not at all when
+/// it does not; outside of one, at once. For telling others of a change: never before they can see
+/// it. It must not block or fail.
+pub fn after_commit(act: impl FnOnce() + 'static) {
+    let now = AFTERWARDS.with_borrow_mut(|waiting| match waiting {
+        Some(waiting) => {
+            waiting.push(Box::new(act));
+            None
+        }
+        None => Some(act),
+    });
+    if let Some(act) = now {
+        act();
+    }
+}
+
+/// Collects what is to be done after the transaction of this thread, panics included.
+struct Collecting;
+
+impl Collecting {
+    fn begin() -> Self {
+        AFTERWARDS.set(Some(Vec::new()));
+        Self
+    }
+
+    fn committed(self) {
+        let waiting = AFTERWARDS.take();
+        drop(self);
+        for act in waiting.into_iter().flatten() {
+            act();
+        }
+    }
+}
+
+impl Drop for Collecting {
+    fn drop(&mut self) {
+        AFTERWARDS.set(None);
+    }
+}
+
 fn transaction<T>(
     conn: &mut Conn,
     work: impl FnOnce(&mut Conn) -> std::result::Result<T, Error>,
 ) -> std::result::Result<T, Error> {
+    let afterwards = Collecting::begin();
     // SQLite's plain BEGIN takes its write lock only at the first write, and fails then when
     // another was quicker: whoever reads and then writes must hold it from the start.
     match conn {
@@ -325,7 +374,11 @@ fn transaction<T>(
         (Conn::Postgres(c), false) => AnsiTransactionManager::rollback_transaction(c),
     };
     match (answer, ended) {
-        (answer, Ok(())) => answer,
+        (Ok(answer), Ok(())) => {
+            afterwards.committed();
+            Ok(answer)
+        }
+        (Err(error), Ok(())) => Err(error),
         (Ok(_), Err(e)) => Err(Failure::from(e).into()),
         (Err(first), Err(second)) => {
             tracing::warn!(error = %second, "a transaction could not be rolled back");

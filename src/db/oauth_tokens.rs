@@ -206,6 +206,23 @@ pub fn access(conn: &mut Conn, hash: &str) -> Result<Option<(AccessTokenRow, Fam
         .optional()?)
 }
 
+/// The access token of that id with its family and user.
+pub fn get_access(
+    conn: &mut Conn,
+    id: &AccessTokenId,
+) -> Result<Option<(AccessTokenRow, FamilyRow, UserRow)>> {
+    Ok(oauth_access_tokens::table
+        .inner_join(oauth_families::table.inner_join(users::table))
+        .filter(oauth_access_tokens::id.eq(id))
+        .select((
+            AccessTokenRow::as_select(),
+            FamilyRow::as_select(),
+            UserRow::as_select(),
+        ))
+        .first(conn)
+        .optional()?)
+}
+
 /// Whether there was one to revoke.
 pub fn revoke_access(conn: &mut Conn, id: &AccessTokenId, now: Time) -> Result<bool> {
     let revoked = diesel::update(

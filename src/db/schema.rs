@@ -306,6 +306,18 @@ diesel::table! {
 }
 
 diesel::table! {
+    tickets (hash) {
+        hash -> Text,
+        path -> Text,
+        user_id -> Text,
+        credential_kind -> Text,
+        credential_id -> Text,
+        created_at -> Timestamp,
+        expires_at -> Timestamp,
+    }
+}
+
+diesel::table! {
     container_members (container_id, user_id) {
         container_id -> Text,
         user_id -> Text,

@@ -43,6 +43,16 @@ pub fn get_by_key(conn: &mut Conn, key_hash: &str) -> Result<Option<(SessionRow,
         .optional()?)
 }
 
+/// The session of that id with its user.
+pub fn get(conn: &mut Conn, id: &SessionId) -> Result<Option<(SessionRow, UserRow)>> {
+    Ok(sessions::table
+        .inner_join(users::table)
+        .filter(sessions::id.eq(id))
+        .select((SessionRow::as_select(), UserRow::as_select()))
+        .first(conn)
+        .optional()?)
+}
+
 /// Those of one user that have not ended, newest first.
 pub fn list(
     conn: &mut Conn,

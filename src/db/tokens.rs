@@ -44,6 +44,16 @@ pub fn get_by_hash(conn: &mut Conn, hash: &str) -> Result<Option<(TokenRow, User
         .optional()?)
 }
 
+/// The token of that id with its user.
+pub fn get(conn: &mut Conn, id: &TokenId) -> Result<Option<(TokenRow, UserRow)>> {
+    Ok(tokens::table
+        .inner_join(users::table)
+        .filter(tokens::id.eq(id))
+        .select((TokenRow::as_select(), UserRow::as_select()))
+        .first(conn)
+        .optional()?)
+}
+
 /// A user's own that are not revoked, newest first, before `before`.
 pub fn list(
     conn: &mut Conn,

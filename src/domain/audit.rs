@@ -75,6 +75,7 @@ text_enum! {
         OauthReplay = "oauth.replay",
         OauthTokenRevoke = "oauth.token.revoke",
         OauthRevoke = "oauth.revoke",
+        TicketCreate = "ticket.create",
         Request = "request",
     }
 }

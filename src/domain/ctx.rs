@@ -64,6 +64,15 @@ impl Ctx {
         Self::new(app, Actor::System(who), Origin::default())
     }
 
+    /// The same request, by what is known of its caller now.
+    #[must_use]
+    pub fn acting_as(&self, caller: Caller) -> Self {
+        Self {
+            actor: Arc::new(Actor::Caller(Box::new(caller))),
+            ..self.clone()
+        }
+    }
+
     #[must_use]
     pub fn app(&self) -> &App {
         &self.app

@@ -7,6 +7,7 @@ use crate::db::images::ImageRow;
 use crate::db::{self, Conn};
 use crate::domain::audit::{self, Action, Event};
 use crate::domain::ctx::Ctx;
+use crate::domain::events::{self, Audience, Change};
 use crate::domain::ids::ImageId;
 use crate::domain::jobs::{self, JobKind, NewJob};
 use crate::domain::text_enum::text_enum;
@@ -182,11 +183,27 @@ fn put(conn: &mut Conn, ctx: &Ctx, name: &str, source: &str) -> Result<()> {
             Err(e) => return Err(e.into()),
         }
     }
+    tell(conn, ctx, name)?;
     jobs::queue(
         conn,
         ctx,
         &NewJob::of_image(ctx, JobKind::ImagePrepare, name),
     )
+}
+
+/// Tells how far an image is now, in the caller's transaction.
+pub(crate) fn tell(conn: &mut Conn, ctx: &Ctx, name: &str) -> Result<()> {
+    let Some(row) = db::images::get(conn, name)? else {
+        return Ok(());
+    };
+    let change = Change::ImageProgress {
+        name: row.name,
+        status: row.status,
+        step: row.step,
+        percent: row.percent,
+        error: row.error,
+    };
+    events::publish(conn, ctx, Audience::Everyone, change)
 }
 
 /// Removes an image that no container was made from.
@@ -218,6 +235,8 @@ pub async fn remove(ctx: &Ctx, name: &str) -> Result<()> {
                 )));
             }
             db::images::delete(conn, &name)?;
+            let change = Change::ImageRemoved { name: name.clone() };
+            events::publish(conn, &inner, Audience::Everyone, change)?;
             jobs::queue(
                 conn,
                 &inner,

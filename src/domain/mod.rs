@@ -4,10 +4,12 @@
 //!
 //! To add a noun: its file here, its table and queries in `db`, its routes in `web::routes`.
 
+pub mod access;
 pub mod audit;
 pub mod commands;
 pub mod containers;
 pub mod ctx;
+pub mod events;
 pub mod idempotency;
 pub mod ids;
 pub mod images;
@@ -22,6 +24,7 @@ pub mod second_factor;
 pub mod sessions;
 pub mod setup;
 pub(crate) mod text_enum;
+pub mod tickets;
 pub mod time;
 pub mod tokens;
 pub mod user_admin;

@@ -9,6 +9,7 @@ use crate::auth::password;
 use crate::auth::secrets;
 use crate::db::password_resets::ResetRow;
 use crate::db::{self, Conn};
+use crate::domain::access;
 use crate::domain::audit::{self, Action, Event};
 use crate::domain::ctx::Ctx;
 use crate::domain::ids::UserId;
@@ -90,6 +91,7 @@ pub async fn redeem(ctx: &Ctx, secret: &str, new_password: &str) -> Result<()> {
             }
             db::users::set_password_hash(conn, &user.id, &password_hash, now)?;
             let ended = db::sessions::delete_all(conn, &user.id, None)?;
+            access::ring_user(&inner, &user.id);
             let event = Event::success(Action::PasswordReset)
                 .by(&user.id)
                 .with("sessions_ended", ended);

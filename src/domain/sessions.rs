@@ -12,6 +12,7 @@ use crate::auth::secrets;
 use crate::db::sessions::SessionRow;
 use crate::db::users::UserRow;
 use crate::db::{self, Conn};
+use crate::domain::access;
 use crate::domain::audit::{self, Action, Event, Outcome};
 use crate::domain::ctx::Ctx;
 use crate::domain::ids::{SessionId, UserId};
@@ -82,15 +83,22 @@ pub async fn find_by_key(app: &App, key: &str) -> Result<Option<Caller>> {
         .db
         .read(move |conn| Ok(db::sessions::get_by_key(conn, &hash)?))
         .await?;
-    let Some((session, user)) = found else {
+    let Some((session, user)) = found.filter(|found| is_alive(found, now)) else {
         return Ok(None);
     };
-    let ended = session.expires_at <= now || session.last_seen_at <= idle_since(now);
-    if ended || user.status != Status::Active {
-        return Ok(None);
-    }
     app.touched.session(&session.id, now);
     Ok(Some(caller_of(&session, user)))
+}
+
+fn is_alive((session, user): &(SessionRow, UserRow), now: Time) -> bool {
+    let ended = session.expires_at <= now || session.last_seen_at <= idle_since(now);
+    !ended && user.status == Status::Active
+}
+
+/// Who has that session; none when it has ended or its user may not come in.
+pub(crate) fn find(conn: &mut Conn, id: &SessionId, now: Time) -> Result<Option<Caller>> {
+    let found = db::sessions::get(conn, id)?.filter(|found| is_alive(found, now));
+    Ok(found.map(|(session, user)| caller_of(&session, user)))
 }
 
 /// The form in which a caller passes through the cookie's middleware within one request.
@@ -401,6 +409,7 @@ pub async fn logout(ctx: &Ctx) -> Result<()> {
     ctx.db()
         .write(move |conn| {
             db::sessions::delete(conn, &user, session.as_str())?;
+            access::ring_user(&inner, &user);
             audit::record(conn, &inner, Event::success(Action::Logout))
         })
         .await
@@ -468,6 +477,7 @@ pub async fn end(ctx: &Ctx, id: &str) -> Result<()> {
             if id.contains('\0') || !db::sessions::delete(conn, &user, &id)? {
                 return Err(Error::NotFound(format!("Session {id} was not found")));
             }
+            access::ring_user(&inner, &user);
             audit::record(
                 conn,
                 &inner,
@@ -552,6 +562,7 @@ pub async fn change_password(ctx: &Ctx, current: &str, new: &str) -> Result<()> 
             db::users::set_password_hash(conn, &user_id, &hash, inner.now())?;
             db::password_resets::delete_of(conn, &user_id)?;
             let ended = db::sessions::delete_all(conn, &user_id, Some(&session))?;
+            access::ring_user(&inner, &user_id);
             let event = Event::success(Action::PasswordChange).with("sessions_ended", ended);
             audit::record(conn, &inner, event)
         })

@@ -6,7 +6,9 @@ use crate::app::App;
 use crate::auth::actor::{AuthMethod, Caller, Credential, Scope};
 use crate::auth::secrets;
 use crate::db::tokens::TokenRow;
-use crate::db::{self};
+use crate::db::users::UserRow;
+use crate::db::{self, Conn};
+use crate::domain::access;
 use crate::domain::audit::{self, Action, Event};
 use crate::domain::ctx::Ctx;
 use crate::domain::idempotency;
@@ -208,6 +210,7 @@ pub async fn revoke(ctx: &Ctx, id: &str) -> Result<()> {
             if id.contains('\0') || !db::tokens::revoke(conn, &user, &id, inner.now())? {
                 return Err(Error::NotFound(format!("Token {id} was not found")));
             }
+            access::ring_user(&inner, &user);
             audit::record(
                 conn,
                 &inner,
@@ -231,18 +234,22 @@ pub async fn authenticate(app: &App, secret: &str) -> Result<Option<Caller>> {
         .db
         .read(move |conn| Ok(db::tokens::get_by_hash(conn, &hash)?))
         .await?;
-    let Some((token, user)) = found else {
+    let Some((token, user)) = found.filter(|(token, _)| is_alive(token, now)) else {
         return Ok(None);
     };
-    let ended = token.revoked_at.is_some() || token.expires_at.is_some_and(|at| at <= now);
-    if ended {
-        return Ok(None);
-    }
     if user.status != Status::Active {
         return Err(Error::Forbidden("This account is disabled".into()));
     }
     app.touched.token(&token.id, now);
-    Ok(Some(Caller {
+    Ok(Some(caller_of(token, user)))
+}
+
+fn is_alive(token: &TokenRow, now: Time) -> bool {
+    token.revoked_at.is_none() && token.expires_at.is_none_or(|at| at > now)
+}
+
+fn caller_of(token: TokenRow, user: UserRow) -> Caller {
+    Caller {
         user_id: user.id,
         email: user.email,
         display_name: user.display_name,
@@ -250,5 +257,12 @@ pub async fn authenticate(app: &App, secret: &str) -> Result<Option<Caller>> {
         auth_method: AuthMethod::PersonalToken,
         scopes: token.scopes.as_deref().map(parse_scopes),
         credential: Credential::PersonalToken { id: token.id },
-    }))
+    }
+}
+
+/// Who has the token of that id; none when it is revoked or expired, or its user may not come in.
+pub(crate) fn find(conn: &mut Conn, id: &TokenId, now: Time) -> Result<Option<Caller>> {
+    let found = db::tokens::get(conn, id)?
+        .filter(|(token, user)| is_alive(token, now) && user.status == Status::Active);
+    Ok(found.map(|(token, user)| caller_of(token, user)))
 }

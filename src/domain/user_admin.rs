@@ -7,6 +7,7 @@ use crate::auth::actor::Caller;
 use crate::db::accounts::{Facts, facts};
 use crate::db::users::{UserFilter, UserRow};
 use crate::db::{self, Conn};
+use crate::domain::access;
 use crate::domain::audit::{self, Action, Event};
 use crate::domain::ctx::Ctx;
 use crate::domain::idempotency;
@@ -298,6 +299,7 @@ pub async fn end_sessions(ctx: &Ctx, id: &str) -> Result<usize> {
             let row = row_of(conn, &id)?;
             let keep = inner.caller().ok().and_then(Caller::session_id);
             let ended = db::sessions::delete_all(conn, &row.id, keep)?;
+            access::ring_user(&inner, &row.id);
             let event = Event::success(Action::UserSessionsEnd)
                 .with("subject", row.id.as_str())
                 .with("sessions_ended", ended);
@@ -320,6 +322,7 @@ pub async fn end_session(ctx: &Ctx, id: &str, session: &str) -> Result<()> {
             if session.contains('\0') || !db::sessions::delete(conn, &row.id, &session)? {
                 return Err(Error::NotFound(format!("Session {session} was not found")));
             }
+            access::ring_user(&inner, &row.id);
             let event = Event::success(Action::SessionEnd)
                 .with("subject", session)
                 .with("user", row.id.as_str());

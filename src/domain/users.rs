@@ -5,6 +5,7 @@
 use crate::auth::password;
 use crate::db::users::UserRow;
 use crate::db::{self, Conn};
+use crate::domain::access;
 use crate::domain::audit::{self, Action, Event};
 use crate::domain::ctx::Ctx;
 use crate::domain::ids::UserId;
@@ -302,6 +303,7 @@ pub(crate) fn put_status(
         }
     };
     db::users::set_status(conn, &row.id, status, ctx.now())?;
+    access::ring_user(ctx, &row.id);
     row.status = status;
     let event = Event::success(action).with("subject", row.id.as_str());
     audit::record(conn, ctx, event)
@@ -316,6 +318,7 @@ pub(crate) fn put_role(conn: &mut Conn, ctx: &Ctx, row: &mut UserRow, role: Role
         keep_an_admin(conn, row)?;
     }
     db::users::set_role(conn, &row.id, role, ctx.now())?;
+    access::ring_user(ctx, &row.id);
     row.role = role;
     let event = Event::success(Action::UserRole)
         .with("subject", row.id.as_str())

@@ -1,9 +1,10 @@
 //! Running commands: claimed once, run in the container, their output and end recorded.
 //!
-//! To follow a command's output while it runs, listen where [`Kept::take`] is called: every byte
-//! passes there in order.
+//! To do one more thing with a command's output, do it in [`Taken::take`]: every byte passes there in
+//! order.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,21 +12,26 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
+use crate::config::Config;
 use crate::db::commands::{CommandRow, Ending};
 use crate::db::{self};
-use crate::domain::commands::{CommandSpec, CommandStatus, KEPT_OUTPUT, cancel_key};
+use crate::domain::commands::{self, CommandSpec, CommandStatus, KEPT_OUTPUT, cancel_key};
 use crate::domain::containers::{ContainerState, Wanted};
-use crate::domain::ids::{CommandId, ContainerId};
+use crate::domain::ctx::Ctx;
+use crate::domain::ids::{CommandId, ContainerId, UserId};
 use crate::error::{Error, Result};
 use crate::runtime::{Exec, ExecSpec, ExitStatus, RuntimeError, Stream};
+use crate::spool::{Piece, Writer};
 
-/// Commands that run side by side on this node, and in one container.
-const SIDE_BY_SIDE: usize = 64;
-const PER_CONTAINER: usize = 16;
+/// Commands that run side by side on this node.
+const SIDE_BY_SIDE: usize = 256;
 /// How long after a kill the end is waited for.
 const KILL_WAIT: Duration = Duration::from_secs(10);
+/// Chunks of output that are written down together.
+const BATCH: usize = 8;
 
-/// Ends what a server that is gone had begun: its output's reader is gone with it.
+/// Ends what a server that is gone had begun, with the output that it had written down: the reader of
+/// the rest is gone with it.
 ///
 /// # Errors
 /// When the database fails.
@@ -46,102 +52,219 @@ pub async fn take_up(app: &App) -> Result<()> {
         let why = "The server was restarted while the command ran";
         let ending = Ending {
             error: Some(why.into()),
-            ..ending(CommandStatus::Failed)
+            ..recovered(app, &row.id).await.ending(CommandStatus::Failed)
         };
-        finish(app, &row.id, ending).await?;
+        finish(app, &row, ending).await?;
     }
     Ok(())
 }
 
+/// What an earlier server had written down of a command's output.
+async fn recovered(app: &App, id: &CommandId) -> Kept {
+    let mut reader = app.spools.reader(id);
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut kept = Kept::default();
+        loop {
+            match reader.read() {
+                Ok(Piece::Output(output)) => {
+                    for (stream, chunk) in output {
+                        kept.take(stream, &chunk);
+                    }
+                }
+                Ok(Piece::Dropped(_)) => kept.truncated = true,
+                Ok(Piece::Nothing) => return kept,
+                Err(error) => {
+                    tracing::warn!(%error, "a command's output could not be read");
+                    return kept;
+                }
+            }
+        }
+    });
+    reading.await.unwrap_or_default()
+}
+
+/// Removes what listeners could still have read of commands that are gone.
+pub async fn forget_output(app: &App, ids: Vec<CommandId>) {
+    let app = app.clone();
+    let removing = tokio::task::spawn_blocking(move || {
+        for id in &ids {
+            app.spools.remove(id);
+        }
+    });
+    if let Err(error) = removing.await {
+        tracing::warn!(%error, "commands' output was not removed");
+    }
+}
+
+/// How many run, in which container and whose.
+#[derive(Debug, Default)]
+struct Places {
+    all: usize,
+    containers: HashMap<ContainerId, usize>,
+    users: HashMap<UserId, usize>,
+}
+
+/// One of them; free again when it is dropped, panics included.
+struct Place {
+    app: App,
+    places: Arc<Mutex<Places>>,
+    container: ContainerId,
+    user: UserId,
+}
+
+impl Places {
+    fn of(&self, container: &ContainerId, user: &UserId) -> (usize, usize) {
+        let count = |found: Option<&usize>| found.copied().unwrap_or_default();
+        let in_container = count(self.containers.get(container));
+        (count(self.users.get(user)), in_container)
+    }
+
+    fn is_free(&self, config: &Config, container: &ContainerId, user: &UserId) -> bool {
+        let (of_user, in_container) = self.of(container, user);
+        self.all < SIDE_BY_SIDE
+            && of_user < config.jobs_per_user
+            && in_container < config.jobs_per_container
+    }
+}
+
+impl Place {
+    fn take(
+        app: &App,
+        places: &Arc<Mutex<Places>>,
+        container: &ContainerId,
+        user: &UserId,
+    ) -> Option<Self> {
+        let mut all = places.lock().unwrap_or_else(PoisonError::into_inner);
+        if !all.is_free(&app.config, container, user) {
+            return None;
+        }
+        all.all += 1;
+        *all.containers.entry(container.clone()).or_default() += 1;
+        *all.users.entry(user.clone()).or_default() += 1;
+        Some(Self {
+            app: app.clone(),
+            places: Arc::clone(places),
+            container: container.clone(),
+            user: user.clone(),
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut all = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        all.all -= 1;
+        if let Some(count) = all.containers.get_mut(&self.container) {
+            *count -= 1;
+        }
+        if let Some(count) = all.users.get_mut(&self.user) {
+            *count -= 1;
+        }
+        all.containers.retain(|_, count| *count > 0);
+        all.users.retain(|_, count| *count > 0);
+        drop(all);
+        self.app.commands_ready.notify_one();
+    }
+}
+
 /// Claims and runs commands until `stop` is cancelled.
 pub async fn dispatch(app: App, stop: CancellationToken) {
-    let mut running: JoinSet<ContainerId> = JoinSet::new();
-    let mut per_container: HashMap<ContainerId, usize> = HashMap::new();
+    let places: Arc<Mutex<Places>> = Arc::default();
+    let mut running: JoinSet<()> = JoinSet::new();
     loop {
-        if let Err(error) = claim_all(&app, &mut running, &mut per_container).await {
+        if let Err(error) = claim_all(&app, &mut running, &places).await {
             tracing::error!(%error, "the queue of commands could not be read");
         }
         tokio::select! {
             () = stop.cancelled() => return,
             () = app.commands_ready.notified() => {}
-            Some(ended) = running.join_next() => free(&mut per_container, ended),
             () = tokio::time::sleep(Duration::from_secs(2)) => {}
         }
         while let Some(ended) = running.try_join_next() {
-            free(&mut per_container, ended);
-        }
-    }
-}
-
-fn free(
-    per_container: &mut HashMap<ContainerId, usize>,
-    ended: std::result::Result<ContainerId, tokio::task::JoinError>,
-) {
-    match ended {
-        Ok(id) => {
-            if let Some(count) = per_container.get_mut(&id) {
-                *count -= 1;
-                if *count == 0 {
-                    per_container.remove(&id);
-                }
+            if let Err(error) = ended {
+                tracing::error!(%error, "a command's task was lost");
             }
         }
-        Err(error) => tracing::error!(%error, "a command's task was lost"),
     }
 }
 
+/// Claims what may run now. Whoever has the fewest running comes first, so that nobody's thousand
+/// commands keep another's one waiting.
 async fn claim_all(
     app: &App,
-    running: &mut JoinSet<ContainerId>,
-    per_container: &mut HashMap<ContainerId, usize>,
+    running: &mut JoinSet<()>,
+    places: &Arc<Mutex<Places>>,
 ) -> Result<()> {
-    if running.len() >= SIDE_BY_SIDE {
-        return Ok(());
-    }
-    let node = app.node_name.clone();
-    let waiting = app
-        .db
-        .read(move |conn| Ok(db::commands::queued(conn, &node, 200)?))
-        .await?;
-    for row in waiting {
-        let count = per_container.entry(row.container_id.clone()).or_default();
-        if *count >= PER_CONTAINER || running.len() >= SIDE_BY_SIDE {
-            continue;
-        }
-        let (id, now) = (row.id.clone(), app.clock.now().into());
-        if !app
+    loop {
+        let node = app.node_name.clone();
+        let mut waiting = app
             .db
-            .write(move |conn| Ok(db::commands::claim(conn, &id, now)?))
-            .await?
+            .read(move |conn| Ok(db::commands::waiting(conn, &node)?))
+            .await?;
         {
-            continue;
+            let places = places.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.sort_by_cached_key(|(user, container, id)| {
+                (places.of(container, user), id.clone())
+            });
         }
-        *count += 1;
-        running.spawn(run(app.clone(), row));
+        let mut claimed = false;
+        for (user, container, id) in waiting {
+            let Some(place) = Place::take(app, places, &container, &user) else {
+                continue;
+            };
+            if let Some(row) = claim(app, id).await? {
+                claimed = true;
+                running.spawn(run(app.clone(), row, place));
+            }
+        }
+        // Each had one turn; whoever has more waiting gets the next.
+        if !claimed {
+            return Ok(());
+        }
     }
-    per_container.retain(|_, count| *count > 0);
-    Ok(())
 }
 
-async fn run(app: App, row: CommandRow) -> ContainerId {
-    let container = row.container_id.clone();
-    let span = tracing::info_span!("command", id = %row.id, container_id = %container);
+/// The command, if it still waited.
+async fn claim(app: &App, id: CommandId) -> Result<Option<CommandRow>> {
+    let ctx = Ctx::system(app.clone(), "commands");
+    app.db
+        .write(move |conn| {
+            if !db::commands::claim(conn, &id, ctx.now())? {
+                return Ok(None);
+            }
+            let Some(row) = db::commands::get(conn, &id)? else {
+                return Ok(None);
+            };
+            commands::tell(conn, &ctx, &row.id, &row.container_id)?;
+            Ok(Some(row))
+        })
+        .await
+}
+
+async fn run(app: App, row: CommandRow, place: Place) {
+    let span = tracing::info_span!("command", id = %row.id, container_id = %row.container_id);
     let work = async {
         let ending = execute(&app, &row).await;
-        if let Err(error) = finish(&app, &row.id, ending).await {
+        if let Err(error) = finish(&app, &row, ending).await {
             tracing::error!(%error, "a command's end could not be recorded");
         }
     };
     tracing::Instrument::instrument(work, span).await;
-    container
+    drop(place);
 }
 
-async fn finish(app: &App, id: &CommandId, ending: Ending) -> Result<()> {
-    let (key, now) = (id.clone(), app.clock.now().into());
+async fn finish(app: &App, row: &CommandRow, ending: Ending) -> Result<()> {
+    let ctx = Ctx::system(app.clone(), "commands");
+    let (id, container) = (row.id.clone(), row.container_id.clone());
     app.db
-        .write(move |conn| Ok(db::commands::finish(conn, &key, &ending, now)?))
+        .write(move |conn| {
+            if db::commands::finish(conn, &id, &ending, ctx.now())? {
+                commands::tell(conn, &ctx, &id, &container)?;
+            }
+            Ok(())
+        })
         .await?;
-    app.waiting.ring(id.as_str());
+    app.waiting.ring(row.id.as_str());
     Ok(())
 }
 
@@ -160,6 +283,35 @@ fn could_not(why: impl Into<String>) -> Ending {
     Ending {
         error: Some(why.into()),
         ..ending(CommandStatus::Failed)
+    }
+}
+
+/// A command's output on its way: all of it to its spool, the beginning of each stream to its record.
+struct Taken {
+    kept: Kept,
+    spool: Writer,
+}
+
+impl Taken {
+    /// All that has come by now, beginning with what was received already.
+    async fn take(&mut self, first: (Stream, Bytes), output: &mut Output) {
+        let mut batch = vec![first];
+        while batch.len() < BATCH
+            && let Ok(chunk) = output.try_recv()
+        {
+            batch.push(chunk);
+        }
+        for (stream, bytes) in &batch {
+            self.kept.take(*stream, bytes);
+        }
+        self.spool.append(batch).await;
+    }
+
+    /// All that is still to come.
+    async fn take_rest(&mut self, output: &mut Output) {
+        while let Some(chunk) = output.recv().await {
+            self.take(chunk, output).await;
+        }
     }
 }
 
@@ -237,7 +389,10 @@ async fn execute(app: &App, row: &CommandRow) -> Ending {
         }
     };
     let limit = Duration::from_secs(u64::try_from(row.timeout_seconds).unwrap_or_default());
-    let mut kept = Kept::default();
+    let mut taken = Taken {
+        kept: Kept::default(),
+        spool: app.spools.writer(&row.id),
+    };
     let Exec {
         mut output,
         mut exit,
@@ -249,7 +404,7 @@ async fn execute(app: &App, row: &CommandRow) -> Ending {
     let ended = loop {
         tokio::select! {
             chunk = output.recv(), if open => match chunk {
-                Some((stream, bytes)) => kept.take(stream, &bytes),
+                Some(chunk) => taken.take(chunk, &mut output).await,
                 None => open = false,
             },
             ended = &mut exit => break ended,
@@ -257,12 +412,11 @@ async fn execute(app: &App, row: &CommandRow) -> Ending {
             () = cancelled.rung(), if killed.is_none() => killed = Some(CommandStatus::Cancelled),
         }
         if let Some(status) = killed {
-            return kill(app, row, kept, status, output, exit).await;
+            return kill(app, row, taken, status, output, exit).await;
         }
     };
-    while let Some((stream, bytes)) = output.recv().await {
-        kept.take(stream, &bytes);
-    }
+    taken.take_rest(&mut output).await;
+    let kept = taken.kept;
     match ended {
         Ok(Ok(ExitStatus { code: 0 })) => Ending {
             exit_code: Some(0),
@@ -317,7 +471,7 @@ type Exit = tokio::sync::oneshot::Receiver<std::result::Result<ExitStatus, Runti
 async fn kill(
     app: &App,
     row: &CommandRow,
-    mut kept: Kept,
+    mut taken: Taken,
     status: CommandStatus,
     mut output: Output,
     exit: Exit,
@@ -327,9 +481,7 @@ async fn kill(
         tracing::warn!(%error, "a command could not be killed");
     }
     let rest = async {
-        while let Some((stream, bytes)) = output.recv().await {
-            kept.take(stream, &bytes);
-        }
+        taken.take_rest(&mut output).await;
         let _how = exit.await;
     };
     let dead = tokio::time::timeout(KILL_WAIT, rest).await.is_ok();
@@ -343,6 +495,6 @@ async fn kill(
     };
     Ending {
         error: why,
-        ..kept.ending(status)
+        ..taken.kept.ending(status)
     }
 }

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use crate::db::containers::ContainerRow;
 use crate::db::{self, jobs::JobRow};
+use crate::domain::access::{self, Changed};
 use crate::domain::audit::{self, Action, Event, Outcome};
-use crate::domain::containers::{ContainerState, Wanted};
+use crate::domain::commands;
+use crate::domain::containers::{self, ContainerState, Wanted};
 use crate::domain::ctx::Ctx;
+use crate::domain::events::{self, Audience, Change};
 use crate::domain::ids::ContainerId;
 use crate::domain::images::ImageStatus;
 use crate::domain::jobs::JobKind;
@@ -147,13 +150,25 @@ pub async fn delete(ctx: &Ctx, job: &JobRow) -> Result<()> {
     match ctx.app().runtime.delete(&row.id).await {
         Ok(()) | Err(RuntimeError::NotFound) => {
             let (id, job_id, now) = (row.id.clone(), job.id.clone(), ctx.now());
-            ctx.db()
+            let inner = ctx.clone();
+            forget_reading(ctx, &row.id);
+            let commands = ctx
+                .db()
                 .write(move |conn| {
+                    let commands = db::commands::ids_of(conn, &id)?;
+                    let audience = Audience::of(conn, &id, &row.user_id)?;
                     db::containers::delete(conn, &id)?;
-                    Ok(db::jobs::finish(conn, &job_id, None, now)?)
+                    let change = Change::ContainerDeleted {
+                        id: id.clone(),
+                        hostname: row.hostname,
+                    };
+                    events::publish(conn, &inner, audience, change)?;
+                    access::ring(&inner, Changed::Container(id));
+                    db::jobs::finish(conn, &job_id, None, now)?;
+                    Ok(commands)
                 })
                 .await?;
-            forget_reading(ctx, &row.id);
+            super::commands::forget_output(ctx.app(), commands).await;
             Ok(())
         }
         Err(e) => {
@@ -226,20 +241,13 @@ async fn image_is_ready(ctx: &Ctx, job: &JobRow, row: &ContainerRow) -> Result<I
 
 async fn tell_of_waiting(ctx: &Ctx, job: &JobRow, row: &ContainerRow) -> Result<()> {
     tracing::info!(job = %job.id, image = %row.image, "waiting for the image");
-    let (id, job, now) = (row.id.clone(), job.id.clone(), ctx.now());
+    let (id, job, inner) = (row.id.clone(), job.id.clone(), ctx.clone());
     let why = format!("Waiting for image {} to be made", row.image);
     ctx.db()
         .write(move |conn| {
             db::jobs::forget_attempts(conn, &job)?;
             let state = ContainerState::Provisioning;
-            Ok(db::containers::set_state(
-                conn,
-                &id,
-                state,
-                Some(&why),
-                None,
-                now,
-            )?)
+            containers::put_state(conn, &inner, &id, state, Some(&why), None)
         })
         .await
 }
@@ -278,9 +286,12 @@ async fn record(ctx: &Ctx, job: &JobRow, row: &ContainerRow, came: Came) -> Resu
             if let Some(ipv4) = ipv4 {
                 db::containers::set_ipv4(conn, &id, Some(&ipv4.to_string()))?;
             }
+            if !deleting {
+                containers::tell_state(conn, &inner, &id)?;
+            }
             if state != ContainerState::Running {
                 let gone = "The container stopped before the command began";
-                db::commands::fail_queued(conn, &id, gone, now)?;
+                commands::fail_queued(conn, &inner, &id, gone)?;
             }
             if let Some(why) = why {
                 let mut event = Event::new(action_of(job.kind), Outcome::Failure)

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::db::{self, jobs::JobRow};
 use crate::domain::audit::{self, Action, Event, Outcome};
 use crate::domain::ctx::Ctx;
+use crate::domain::images;
 use crate::error::{Error, Result};
 use crate::runtime::{ImageProgress, ImageSource, RuntimeError};
 
@@ -46,11 +47,12 @@ pub async fn prepare(ctx: &Ctx, job: &JobRow) -> Result<()> {
     match made {
         Ok(image) => {
             tracing::info!(image = %name, seconds = began.elapsed().as_secs(), "the image is ready");
-            let (job_id, now) = (job.id.clone(), ctx.now());
+            let (job_id, now, inner) = (job.id.clone(), ctx.now(), ctx.clone());
             let size = i64::try_from(image.size_bytes).unwrap_or(i64::MAX);
             ctx.db()
                 .write(move |conn| {
                     db::images::set_ready(conn, &name, &image.description, size, now)?;
+                    images::tell(conn, &inner, &name)?;
                     Ok(db::jobs::finish(conn, &job_id, None, now)?)
                 })
                 .await
@@ -99,17 +101,12 @@ async fn tell(ctx: Ctx, name: String, latest: Arc<Mutex<(String, u8)>>) {
             continue;
         }
         told.clone_from(&now);
-        let (name, at) = (name.clone(), ctx.now());
+        let (name, at, inner) = (name.clone(), ctx.now(), ctx.clone());
         let written = ctx
             .db()
             .write(move |conn| {
-                Ok(db::images::set_progress(
-                    conn,
-                    &name,
-                    &now.0,
-                    i32::from(now.1),
-                    at,
-                )?)
+                db::images::set_progress(conn, &name, &now.0, i32::from(now.1), at)?;
+                images::tell(conn, &inner, &name)
             })
             .await;
         if let Err(error) = written {
@@ -125,6 +122,7 @@ pub async fn fail(ctx: &Ctx, job: &JobRow, why: &str) -> Result<()> {
         .write(move |conn| {
             let now = inner.now();
             db::images::set_failed(conn, &job.subject, &why, now)?;
+            images::tell(conn, &inner, &job.subject)?;
             let event = Event::new(Action::ImageAdd, Outcome::Failure)
                 .with("subject", job.subject.as_str())
                 .with("reason", why.as_str());

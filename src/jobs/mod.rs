@@ -22,6 +22,7 @@ use crate::app::App;
 use crate::auth::actor::Actor;
 use crate::db::{self, jobs::JobRow};
 use crate::domain::ctx::{Ctx, Origin};
+use crate::domain::events;
 use crate::domain::jobs::JobKind;
 use crate::error::Result;
 
@@ -44,6 +45,7 @@ pub fn spawn(app: &App, stop: &CancellationToken) -> JoinSet<()> {
     tasks.spawn(commands::dispatch(app.clone(), stop.clone()));
     tasks.spawn(reconcile::watch(app.clone(), stop.clone()));
     tasks.spawn(retention::sweep(app.clone(), stop.clone()));
+    tasks.spawn(events::carry(app.clone(), stop.clone()));
     tasks
 }
 

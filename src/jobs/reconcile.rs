@@ -13,7 +13,8 @@ use crate::app::App;
 use crate::db::containers::ContainerRow;
 use crate::db::{self};
 use crate::domain::audit::{self, Action, Event};
-use crate::domain::containers::{ContainerState, Wanted};
+use crate::domain::commands;
+use crate::domain::containers::{self, ContainerState, Wanted};
 use crate::domain::ctx::Ctx;
 use crate::domain::ids::ContainerId;
 use crate::domain::jobs::{self, JobKind, NewJob};
@@ -104,7 +105,6 @@ async fn settle(ctx: &Ctx, row: &ContainerRow, fact: &Fact, restart: bool) -> Re
             {
                 return Ok(());
             }
-            let now = inner.now();
             let queue = |conn: &mut db::Conn, kind| {
                 let job = NewJob::of_container(&inner, kind, &row.id, &row.node_name);
                 jobs::queue(conn, &inner, &job)
@@ -125,15 +125,14 @@ async fn settle(ctx: &Ctx, row: &ContainerRow, fact: &Fact, restart: bool) -> Re
                 (_, Fact::Running(started)) => {
                     let at = Some(Time::from(started.started_at));
                     let state = ContainerState::Running;
-                    db::containers::set_state(conn, &row.id, state, None, at, now)?;
-                    Ok(())
+                    containers::put_state(conn, &inner, &row.id, state, None, at)
                 }
                 (_, Fact::Stopped) if current.state == ContainerState::Running => {
                     let why = "Its init process ended";
                     let state = ContainerState::Stopped;
-                    db::containers::set_state(conn, &row.id, state, Some(why), None, now)?;
-                    db::containers::set_wanted(conn, &row.id, Wanted::Stopped, now)?;
-                    db::commands::fail_queued(conn, &row.id, "The container stopped", now)?;
+                    containers::put_state(conn, &inner, &row.id, state, Some(why), None)?;
+                    db::containers::set_wanted(conn, &row.id, Wanted::Stopped, inner.now())?;
+                    commands::fail_queued(conn, &inner, &row.id, "The container stopped")?;
                     let event = Event::success(Action::ContainerExit).container(&row.id);
                     audit::record(conn, &inner, event)
                 }
@@ -145,8 +144,7 @@ async fn settle(ctx: &Ctx, row: &ContainerRow, fact: &Fact, restart: bool) -> Re
                 {
                     let why = "Its disk is not on this machine any more";
                     let state = ContainerState::Failed;
-                    db::containers::set_state(conn, &row.id, state, Some(why), None, now)?;
-                    Ok(())
+                    containers::put_state(conn, &inner, &row.id, state, Some(why), None)
                 }
                 _ => Ok(()),
             }

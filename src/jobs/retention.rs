@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::db;
 use crate::domain::ctx::Ctx;
-use crate::domain::{idempotency, oauth, password_resets, sessions};
+use crate::domain::{idempotency, oauth, password_resets, sessions, tickets};
 use crate::error::Result;
 
 /// How often the last uses of credentials are written.
@@ -36,6 +36,7 @@ pub async fn sweep(app: App, stop: CancellationToken) {
         if let Err(error) = app.touched.flush(&app.db).await {
             tracing::warn!(%error, "the last uses of credentials could not be written");
         }
+        sweep_spools(&app).await;
         round = round.wrapping_add(1);
         if round.is_multiple_of(FORGET_EVERY)
             && let Err(error) = forget(&app).await
@@ -45,11 +46,21 @@ pub async fn sweep(app: App, stop: CancellationToken) {
     }
 }
 
+/// What commands wrote is kept for listeners only for a while, and not beyond its bounds.
+async fn sweep_spools(app: &App) {
+    let (own, now) = (app.clone(), app.clock.now());
+    let swept = tokio::task::spawn_blocking(move || own.spools.sweep(now.into())).await;
+    if let Err(error) = swept.unwrap_or_else(|lost| Err(std::io::Error::other(lost))) {
+        tracing::warn!(%error, "old output of commands could not be removed");
+    }
+}
+
 async fn forget(app: &App) -> Result<()> {
     let ctx = Ctx::system(app.clone(), "retention");
     sessions::forget_ended(&ctx).await?;
     password_resets::forget_ended(&ctx).await?;
     oauth::forget_ended(&ctx).await?;
+    tickets::forget_ended(&ctx).await?;
     let now = ctx.now();
     ctx.db()
         .write(move |conn| {

@@ -21,7 +21,8 @@ use super::form_token;
 use super::routes::{Access, Endpoint, Surface};
 use crate::app::App;
 use crate::auth::actor::{Actor, AuthMethod, Credential};
-use crate::auth::{resolver, secrets};
+use crate::auth::resolver::{self, Places, Resolved};
+use crate::auth::secrets;
 use crate::domain::audit::{self, Event, Outcome};
 use crate::domain::ctx::{Ctx, IdempotencyKey, Origin};
 use crate::domain::{idempotency, permissions, setup};
@@ -107,8 +108,12 @@ async fn admit(
     endpoint: &'static Endpoint,
     request: &mut ServiceRequest,
 ) -> std::result::Result<Ctx, Refusal> {
-    let actor = match resolver::resolve(app, request).await {
-        Ok(actor) => actor,
+    let places = match endpoint.surface {
+        Surface::Ws => Places::WithQuery,
+        Surface::Api | Surface::Page | Surface::Probe => Places::Usual,
+    };
+    let Resolved { actor, ambient } = match resolver::resolve(app, request, places).await {
+        Ok(resolved) => resolved,
         // What needs nobody must not fail because somebody cannot be found: whoever wants to sign
         // in may still hold the cookie of a session that is over, and a probe may come while the
         // database is away.
@@ -116,7 +121,10 @@ async fn admit(
             if matches!(error, Error::Internal { .. }) {
                 tracing::warn!(%error, "a credential could not be looked up");
             }
-            Actor::Anonymous
+            Resolved {
+                actor: Actor::Anonymous,
+                ambient: false,
+            }
         }
         Err(error) => return Err(error.into()),
     };
@@ -145,6 +153,9 @@ async fn admit(
     credential_will_do(endpoint, &actor).map_err(&refused)?;
     if let Some(scope) = endpoint.scope {
         permissions::require_scope(&ctx, scope).map_err(&refused)?;
+    }
+    if endpoint.surface == Surface::Ws && ambient && !resolver::is_same_origin(app, request) {
+        return Err(refused(Error::CsrfRejected));
     }
     let changes = !matches!(request.method().as_str(), "GET" | "HEAD" | "OPTIONS");
     if changes {

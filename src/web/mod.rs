@@ -1,4 +1,4 @@
-//! HTTP: one server for the API and the pages. What a request passes through, outermost first:
+//! HTTP: one server for the API, the pages and the WebSockets. What a request passes through, outermost first:
 //! the log's span, [`envelope`] (request id, errors, headers), the session cookie, compression,
 //! the route, [`gate`] (who may), the handler.
 //!
@@ -16,6 +16,7 @@ pub mod pages;
 pub mod reply;
 pub mod routes;
 mod span;
+pub mod ws;
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -25,13 +26,19 @@ use actix_session::config::BrowserSession;
 use actix_web::cookie::{Key, SameSite};
 use actix_web::dev::Server;
 use actix_web::middleware::{Compress, from_fn};
+use actix_web::rt::net::TcpStream;
 use actix_web::{HttpServer, web};
+use rustix::net::sockopt::set_tcp_user_timeout;
 
 use crate::app::App;
 use crate::auth::session_store::DbSessionStore;
 
 /// How long requests may take to end when the server stops, in seconds.
 const SHUTDOWN_SECONDS: u64 = 5;
+
+/// How long what was sent may lie untaken by a peer that is gone, or reads nothing, before the
+/// connection counts as lost, in milliseconds.
+const UNTAKEN_MS: u32 = 120_000;
 
 /// The server on a listener that is bound already.
 ///
@@ -57,6 +64,13 @@ pub fn server(app: App, listener: TcpListener, cookie_key: Key) -> std::io::Resu
             .wrap(session)
             .wrap(from_fn(envelope::wrap))
             .wrap(tracing_actix_web::TracingLogger::<span::RequestSpan>::new())
+    })
+    .on_connect(|io, _| {
+        if let Some(stream) = io.downcast_ref::<TcpStream>()
+            && let Err(error) = set_tcp_user_timeout(stream, UNTAKEN_MS)
+        {
+            tracing::debug!(%error, "a connection has no time-out of its own");
+        }
     })
     .listen(listener)?
     .shutdown_timeout(SHUTDOWN_SECONDS)

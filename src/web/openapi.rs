@@ -25,6 +25,8 @@ pub struct Doc {
     bare: bool,
     form: bool,
     redirects: bool,
+    streams: bool,
+    note: &'static str,
 }
 
 impl Doc {
@@ -39,7 +41,23 @@ impl Doc {
             bare: false,
             form: false,
             redirects: false,
+            streams: false,
+            note: "",
         }
+    }
+
+    /// It answers server-sent events.
+    #[must_use]
+    pub const fn streams(mut self) -> Self {
+        self.streams = true;
+        self
+    }
+
+    /// More than fits the summary, such as the messages of a WebSocket.
+    #[must_use]
+    pub const fn note(mut self, text: &'static str) -> Self {
+        self.note = text;
+        self
     }
 
     /// The JSON body it takes.
@@ -166,6 +184,26 @@ pub fn document(server: &str) -> Value {
         let item = paths.entry(path.to_owned()).or_insert_with(|| json!({}));
         item[endpoint.verb.as_str().to_ascii_lowercase()] = operation;
     }
+    for endpoint in routes::sockets() {
+        let Some(doc) = &endpoint.doc else { continue };
+        let mut operation = operation(endpoint, doc, &mut schemas);
+        operation["responses"]["101"] = json!({ "description": "The WebSocket is open" });
+        if let Some(responses) = operation["responses"].as_object_mut() {
+            responses.remove("200");
+        }
+        let mut parameters = operation["parameters"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        parameters.push(json!({
+            "name": "token", "in": "query", "schema": { "type": "string" },
+            "description": "A ticket of `/ws-tickets`, or a token"
+        }));
+        operation["parameters"] = json!(parameters);
+        // They are not under the API's own path.
+        operation["servers"] = json!([{ "url": server.trim_end_matches('/') }]);
+        paths.insert(endpoint.path.to_owned(), json!({ "get": operation }));
+    }
     let codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
     schemas.insert(
         "Error".into(),
@@ -268,6 +306,10 @@ fn operation(endpoint: &Endpoint, doc: &Doc, schemas: &mut Map<String, Value>) -
             "503": error("RUNTIME_UNAVAILABLE or PROVIDER_UNAVAILABLE")
         }
     });
+    if doc.streams {
+        operation["responses"]["200"]["content"] =
+            json!({ "text/event-stream": { "schema": { "type": "string" } } });
+    }
     if doc.redirects
         && let Some(responses) = operation["responses"].as_object_mut()
     {
@@ -296,8 +338,13 @@ fn operation(endpoint: &Endpoint, doc: &Doc, schemas: &mut Map<String, Value>) -
         Access::Session => json!([{ "session": [] }]),
         Access::Any | Access::Direct => json!([{ "token": [] }, { "session": [] }]),
     };
+    let mut description = doc.note.to_owned();
     if let Some(scope) = endpoint.scope {
-        operation["description"] = json!(format!("A limited token needs the scope `{scope}`."));
+        let space = if description.is_empty() { "" } else { " " };
+        description = format!("{description}{space}A limited token needs the scope `{scope}`.");
+    }
+    if !description.is_empty() {
+        operation["description"] = json!(description);
     }
     operation
 }

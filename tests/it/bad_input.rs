@@ -64,6 +64,10 @@ async fn operations(server: &Server) -> Vec<Operation> {
                 })
                 .collect();
             let mut address = format!("/api/v1{path}");
+            // A socket takes nothing but a credential; those are tried by themselves.
+            if path.starts_with("/ws/") {
+                continue;
+            }
             if path.starts_with("/.well-known") {
                 address.clone_from(path);
             }
@@ -224,7 +228,7 @@ fn names(reply: &Reply, field: &str) -> bool {
 
 /// What was made by the way must not be in the log either.
 fn server_secrets(server: &Server, reply: &Reply) {
-    for field in ["token", "client_secret", "link"] {
+    for field in ["token", "client_secret", "link", "ticket"] {
         if let Some(secret) = reply.json["data"][field].as_str() {
             server.secret(secret);
         }

@@ -1,7 +1,9 @@
 //! Every route, by the program's own table: who is refused, and how. A route without a row in
 //! [`EXPECTED`] fails the test, so that no new one is forgotten.
 
-use hzel::web::routes::{Access, Endpoint, Surface, Verb, api as api_routes, pages as page_routes};
+use hzel::web::routes::{
+    Access, Endpoint, Surface, Verb, api as api_routes, pages as page_routes, sockets,
+};
 use serde_json::json;
 
 use crate::harness::client::send;
@@ -22,9 +24,11 @@ enum Stranger {
     Container,
     /// Someone else's thing whose existence does not leak.
     Hidden,
+    /// One's own for as long as one listens: what strangers hear is tried with the events.
+    Endless,
 }
 
-use Stranger::{AdminOnly, Container, Hidden, None, OwnList};
+use Stranger::{AdminOnly, Container, Endless, Hidden, None, OwnList};
 
 const EXPECTED: &[(&str, Stranger)] = &[
     ("GET /healthz", None),
@@ -104,6 +108,10 @@ const EXPECTED: &[(&str, Stranger)] = &[
     ("POST /api/v1/oauth/token/revoke", None),
     ("POST /api/v1/oauth/introspect", None),
     ("GET /.well-known/oauth-authorization-server", None),
+    ("POST /api/v1/ws-tickets", None),
+    ("GET /api/v1/events", Endless),
+    ("GET /ws/events", Endless),
+    ("GET /ws/jobs/{job_id}", Hidden),
 ];
 
 fn name(endpoint: &Endpoint) -> String {
@@ -120,6 +128,9 @@ fn path(endpoint: &Endpoint, id: &str) -> String {
 }
 
 async fn ask(client: &Client, endpoint: &Endpoint, id: &str) -> Reply {
+    if endpoint.surface == Surface::Ws {
+        return client.refused(&path(endpoint, id)).await;
+    }
     let request = client.request(endpoint.verb.as_str(), &path(endpoint, id));
     let request = match (endpoint.verb, endpoint.surface) {
         (Verb::Post, Surface::Page) => request.form(&[("x", "y")]),
@@ -152,7 +163,7 @@ async fn api(server: &mut Server) {
     let application = crate::oauth::token_of(server, ADMIN, "").await;
     let application = nobody.bearer(&application);
 
-    for endpoint in api_routes() {
+    for endpoint in api_routes().chain(sockets()) {
         let route = name(endpoint);
         let expected = EXPECTED.iter().find(|(known, _)| *known == route);
         let Some((_, expected)) = expected else {
@@ -188,6 +199,18 @@ async fn api(server: &mut Server) {
                     .says("A valid CSRF token is required for this request");
             }
         }
+        if endpoint.surface == Surface::Ws {
+            for client in [
+                session.client.clone(),
+                session.client.with("origin", "https://elsewhere.example"),
+            ] {
+                ask(&client, endpoint, id).await.is(403, "CSRF_REJECTED");
+            }
+            // In the query a credential decides too, and is never tried for less.
+            let ours = session.client.with("origin", server.url.as_str());
+            let bad = format!("{}?token=hzws_nonsense", path(endpoint, id));
+            ours.refused(&bad).await.is(401, "UNAUTHORIZED");
+        }
         // An application is nobody's session, and no administrator.
         if endpoint.access != Access::Any {
             let reply = ask(&application, endpoint, id).await;
@@ -220,7 +243,7 @@ async fn api(server: &mut Server) {
                 let reply = ask(&stranger, endpoint, id).await;
                 assert!(!reply.text.contains(id), "{route}: {reply:?}");
             }
-            Hidden | OwnList | None => {}
+            Hidden | OwnList | Endless | None => {}
         }
     }
     let other = server.sign_in("stranger@example.org").await;
@@ -232,7 +255,7 @@ async fn api(server: &mut Server) {
     assert_eq!(session.client.get("/api/v1/auth/session").await.status, 200);
     for (route, _) in EXPECTED {
         assert!(
-            api_routes().any(|e| name(e) == *route),
+            api_routes().chain(sockets()).any(|e| name(e) == *route),
             "{route} is served no more"
         );
     }
@@ -273,7 +296,7 @@ impl Owned {
     }
 
     fn of(&self, path: &str) -> &str {
-        if path.contains("/commands/{") {
+        if path.contains("/commands/{") || path.contains("/jobs/{") {
             &self.command
         } else if path.contains("/tokens") {
             &self.token

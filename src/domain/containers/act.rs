@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
-use super::{Container, ContainerState, Wanted, find, get};
+use super::{Container, ContainerState, Wanted, find, get, put_state};
 use crate::db;
 use crate::domain::audit::{self, Action, Event};
+use crate::domain::commands;
 use crate::domain::ctx::Ctx;
 use crate::domain::jobs::{self, JobKind, NewJob};
 use crate::domain::permissions::Permissions;
@@ -149,8 +150,8 @@ pub async fn delete(ctx: &Ctx, id: &str, force: bool) -> Result<()> {
             let now = inner.now();
             db::containers::set_wanted(conn, &row.id, Wanted::Deleted, now)?;
             let state = ContainerState::Deleting;
-            db::containers::set_state(conn, &row.id, state, None, None, now)?;
-            db::commands::fail_queued(conn, &row.id, "The container was deleted", now)?;
+            put_state(conn, &inner, &row.id, state, None, None)?;
+            commands::fail_queued(conn, &inner, &row.id, "The container was deleted")?;
             let job =
                 NewJob::of_container(&inner, JobKind::ContainerDelete, &row.id, &row.node_name);
             jobs::queue(conn, &inner, &job)?;

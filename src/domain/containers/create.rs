@@ -8,6 +8,7 @@ use crate::db::containers::ContainerRow;
 use crate::db::{self, Conn};
 use crate::domain::audit::{self, Action, Event};
 use crate::domain::ctx::Ctx;
+use crate::domain::events::{self, Audience, Change};
 use crate::domain::idempotency;
 use crate::domain::ids::ContainerId;
 use crate::domain::images::{self, ImageStatus};
@@ -248,6 +249,13 @@ pub async fn create(ctx: &Ctx, new: NewContainer) -> Result<Container> {
                 .container(&row.id)
                 .with("hostname", row.hostname.as_str());
             audit::record(conn, &inner, event)?;
+            let change = Change::ContainerCreated {
+                id: row.id.clone(),
+                hostname: row.hostname.clone(),
+                state: row.state,
+            };
+            let audience = Audience::of(conn, &row.id, &row.user_id)?;
+            events::publish(conn, &inner, audience, change)?;
             let owned = (row, caller.display_name.clone(), caller.email.clone());
             let made = view(owned, Permissions::OWNER);
             idempotency::keep(conn, &inner, &made)?;

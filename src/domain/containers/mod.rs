@@ -14,6 +14,7 @@ use crate::db::containers::{Filter, OwnedRow};
 use crate::db::{self, Conn};
 use crate::domain::audit::{self, AuditEntry};
 use crate::domain::ctx::Ctx;
+use crate::domain::events::{self, Audience, Change};
 use crate::domain::ids::{ContainerId, UserId};
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::permissions::Permissions;
@@ -143,6 +144,37 @@ pub(crate) fn find(
     held.require(Permissions::VIEW)?;
     held.require(wanted)?;
     Ok((row, held))
+}
+
+/// Records what is so from now on, and tells of it, in the caller's transaction; only a running one
+/// has a start time.
+pub(crate) fn put_state(
+    conn: &mut Conn,
+    ctx: &Ctx,
+    id: &ContainerId,
+    state: ContainerState,
+    reason: Option<&str>,
+    started_at: Option<Time>,
+) -> Result<()> {
+    db::containers::set_state(conn, id, state, reason, started_at, ctx.now())?;
+    tell_state(conn, ctx, id)
+}
+
+/// Tells how a container is now, in the caller's transaction.
+pub(crate) fn tell_state(conn: &mut Conn, ctx: &Ctx, id: &ContainerId) -> Result<()> {
+    let Some((row, ..)) = db::containers::get(conn, id)? else {
+        return Ok(());
+    };
+    let audience = Audience::of(conn, id, &row.user_id)?;
+    let change = Change::ContainerState {
+        id: row.id,
+        hostname: row.hostname,
+        state: row.state,
+        state_reason: row.state_reason,
+        ipv4: row.ipv4,
+        started_at: row.started_at,
+    };
+    events::publish(conn, ctx, audience, change)
 }
 
 /// What may be asked for on this machine.

@@ -8,6 +8,7 @@ use super::redirect;
 use crate::auth::secrets;
 use crate::db::oauth_apps::AppRow;
 use crate::db::{self};
+use crate::domain::access::{self, Changed};
 use crate::domain::audit::{self, Action, Event};
 use crate::domain::ctx::Ctx;
 use crate::domain::idempotency;
@@ -389,6 +390,7 @@ pub async fn delete(ctx: &Ctx, id: &str) -> Result<()> {
             if is_hopeless(&id) || !db::oauth_apps::delete(conn, &user, &id)? {
                 return Err(unknown(&id));
             }
+            access::ring(&inner, Changed::Everyone);
             let event = Event::success(Action::AppDelete).with("subject", id);
             audit::record(conn, &inner, event)
         })

@@ -7,6 +7,7 @@ use super::{from_text, to_text};
 use crate::auth::actor::Scope;
 use crate::db::oauth_apps::{AppRow, AuthorizationRow};
 use crate::db::{self, Conn};
+use crate::domain::access;
 use crate::domain::audit::{self, Action, Event};
 use crate::domain::ctx::Ctx;
 use crate::domain::ids::{AppId, AuthorizationId, UserId};
@@ -131,6 +132,7 @@ pub async fn revoke(ctx: &Ctx, app: &str) -> Result<()> {
             if !db::oauth_apps::delete_authorization(conn, &user, &app)? {
                 return Err(unknown());
             }
+            access::ring_user(&inner, &user);
             let event = Event::success(Action::OauthRevoke)
                 .with("subject", app)
                 .with("families_revoked", ended);

@@ -20,6 +20,7 @@ use crate::db::oauth_apps::AppRow;
 use crate::db::oauth_tokens::{AccessTokenRow, FamilyRow, RefreshTokenRow};
 use crate::db::users::UserRow;
 use crate::db::{self, Conn};
+use crate::domain::access;
 use crate::domain::audit::{self, Action, Event, Outcome};
 use crate::domain::ctx::Ctx;
 use crate::domain::ids::{AccessTokenId, FamilyId, RefreshTokenId};
@@ -302,6 +303,7 @@ fn revoke_after_replay(
     if !db::oauth_tokens::revoke_family(conn, family, ctx.now())? {
         return Ok(());
     }
+    access::ring_user(ctx, user);
     let event = Event::new(Action::OauthReplay, Outcome::Denied)
         .by(user)
         .with("subject", app.id.as_str())
@@ -395,7 +397,11 @@ pub async fn authenticate(app: &App, secret: &str) -> Result<Option<Caller>> {
         return Ok(None);
     };
     app.touched.authorization(&user.id, &family.app_id, now);
-    Ok(Some(Caller {
+    Ok(Some(caller_of(token, family, user)))
+}
+
+fn caller_of(token: AccessTokenRow, family: FamilyRow, user: UserRow) -> Caller {
+    Caller {
         user_id: user.id,
         email: user.email,
         display_name: user.display_name,
@@ -406,7 +412,15 @@ pub async fn authenticate(app: &App, secret: &str) -> Result<Option<Caller>> {
             id: token.id,
             app_id: family.app_id,
         },
-    }))
+    }
+}
+
+/// Who has the access token of that id; none when it is revoked or expired, or its user may not
+/// come in.
+pub(crate) fn find(conn: &mut Conn, id: &AccessTokenId, now: Time) -> Result<Option<Caller>> {
+    let found = db::oauth_tokens::get_access(conn, id)?
+        .filter(|(token, family, user)| access_is_alive(token, family, user, now));
+    Ok(found.map(|(token, family, user)| caller_of(token, family, user)))
 }
 
 /// Revokes a token of that application: an access token alone, a refresh token with all of its
@@ -452,6 +466,7 @@ pub async fn revoke(
                 return Ok(Err(Refused::AnothersToken));
             }
             if revoked {
+                access::ring_user(&inner, &user.id);
                 let event = Event::success(Action::OauthTokenRevoke)
                     .by(&user.id)
                     .with("subject", app.id.as_str())

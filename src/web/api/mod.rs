@@ -7,6 +7,7 @@ pub mod admin;
 pub mod auth;
 pub mod commands;
 pub mod containers;
+pub mod events;
 pub mod health;
 pub mod images;
 pub mod oauth;
@@ -14,6 +15,7 @@ pub mod oauth_token;
 pub mod oidc;
 pub mod passkeys;
 pub mod sessions;
+pub mod tickets;
 pub mod tokens;
 pub mod totp;
 

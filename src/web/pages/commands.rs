@@ -5,7 +5,7 @@ use askama::Template;
 
 use super::say::{self, When};
 use super::shell::{Frame, Place, Shell};
-use super::{done, html};
+use super::{done, html, see_other};
 use crate::domain::commands::{self, Command, CommandStatus};
 use crate::domain::containers;
 use crate::domain::permissions::Permissions;
@@ -186,4 +186,13 @@ pub async fn cancel(
 ) -> Result<HttpResponse> {
     commands::cancel(&frame.ctx, &id).await?;
     Ok(done(&request, &format!("/commands/{id}")))
+}
+
+/// `POST /commands/{id}/again`.
+///
+/// # Errors
+/// As `commands::again`.
+pub async fn again(frame: Frame, id: web::Path<String>) -> Result<HttpResponse> {
+    let command = commands::again(&frame.ctx, &id).await?;
+    Ok(see_other(&format!("/commands/{}", command.id)))
 }

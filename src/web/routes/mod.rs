@@ -6,6 +6,7 @@
 
 mod containers;
 mod identity;
+mod live;
 mod oauth;
 mod pages;
 mod probes;
@@ -44,8 +45,9 @@ impl Verb {
         }
     }
 
-    fn route(self) -> Route {
+    fn route(self, surface: Surface) -> Route {
         match self {
+            Self::Get if surface == Surface::Ws => web::get(),
             Self::Get => web::route().guard(guard::Any(guard::Get()).or(guard::Head())),
             Self::Post => web::post(),
             Self::Put => web::put(),
@@ -74,6 +76,8 @@ pub enum Surface {
     Page,
     /// For machines that watch, outside the API's path.
     Probe,
+    /// A WebSocket.
+    Ws,
 }
 
 /// One route.
@@ -132,6 +136,10 @@ impl Endpoint {
         Self::new(Verb::Get, path, Surface::Probe, Access::Anyone, handler)
     }
 
+    const fn ws(path: &'static str, access: Access, handler: fn(Route) -> Route) -> Self {
+        Self::new(Verb::Get, path, Surface::Ws, access, handler)
+    }
+
     const fn scope(mut self, scope: Scope) -> Self {
         self.scope = Some(scope);
         self
@@ -154,6 +162,7 @@ const AREAS: &[&[Endpoint]] = &[
     identity::TABLE,
     containers::TABLE,
     oauth::TABLE,
+    live::TABLE,
     pages::TABLE,
 ];
 
@@ -164,7 +173,30 @@ pub fn table() -> impl Iterator<Item = &'static Endpoint> {
 
 /// Those that answer JSON: the API and the probes.
 pub fn api() -> impl Iterator<Item = &'static Endpoint> {
-    table().filter(|endpoint| endpoint.surface != Surface::Page)
+    table().filter(|endpoint| matches!(endpoint.surface, Surface::Api | Surface::Probe))
+}
+
+/// The WebSockets.
+pub fn sockets() -> impl Iterator<Item = &'static Endpoint> {
+    table().filter(|endpoint| endpoint.surface == Surface::Ws)
+}
+
+/// Whether a WebSocket is at that path, to the letter.
+#[must_use]
+pub fn is_socket(path: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+    path.chars().all(plain)
+        && sockets().any(|endpoint| {
+            let (mut asked, mut known) = (path.split('/'), endpoint.path.split('/'));
+            loop {
+                match (asked.next(), known.next()) {
+                    (None, None) => return true,
+                    (Some(asked), Some(known)) if asked == known => {}
+                    (Some(asked), Some(known)) if known.starts_with('{') && !asked.is_empty() => {}
+                    _ => return false,
+                }
+            }
+        })
 }
 
 /// Those that answer pages.
@@ -184,7 +216,10 @@ pub fn configure(config: &mut web::ServiceConfig) {
         let routes: Vec<&'static Endpoint> = table().filter(|e| e.path == path).collect();
         config.service(resource(path, &routes));
     }
-    config.route("/static/{path:.*}", Verb::Get.route().to(asset));
+    config.route(
+        "/static/{path:.*}",
+        Verb::Get.route(Surface::Page).to(asset),
+    );
 }
 
 fn resource(path: &'static str, endpoints: &[&'static Endpoint]) -> Resource {
@@ -193,10 +228,10 @@ fn resource(path: &'static str, endpoints: &[&'static Endpoint]) -> Resource {
     for endpoint in endpoints {
         let endpoint: &'static Endpoint = endpoint;
         allow.push(endpoint.verb.as_str());
-        if endpoint.verb == Verb::Get {
+        if endpoint.verb == Verb::Get && endpoint.surface != Surface::Ws {
             allow.push("HEAD");
         }
-        let route = (endpoint.handler)(endpoint.verb.route());
+        let route = (endpoint.handler)(endpoint.verb.route(endpoint.surface));
         let gate = from_fn(move |request, next| gate::wrap(endpoint, request, next));
         resource = resource.route(route.wrap(gate));
     }

@@ -60,6 +60,10 @@ pub(super) const TABLE: &[Endpoint] = &[
         r.to(pages::commands::cancel)
     })
     .action(Action::CommandCancel),
+    Endpoint::page(Post, "/commands/{id}/again", Session, |r| {
+        r.to(pages::commands::again)
+    })
+    .action(Action::CommandCreate),
     Endpoint::page(Get, "/images", Session, |r| r.to(pages::images::show)),
     Endpoint::page(Post, "/images", Session, |r| r.to(pages::images::add)).action(Action::ImageAdd),
     Endpoint::page(Post, "/images/{name}/delete", Session, |r| {

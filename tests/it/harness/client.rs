@@ -124,6 +124,14 @@ impl Client {
         self.with("authorization", &format!("Bearer {token}"))
     }
 
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub fn headers(&self) -> &[(&'static str, String)] {
+        &self.headers
+    }
+
     pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
         let mut request = self.http.request(method, format!("{}{path}", self.url));
@@ -199,7 +207,15 @@ pub async fn send(request: RequestBuilder) -> Reply {
 pub async fn try_send(request: RequestBuilder) -> Option<Reply> {
     let response = request.send().await.ok()?;
     let (status, headers) = (response.status(), response.headers().clone());
-    let text = response.text().await.ok()?;
+    // A stream of events has no end to wait for.
+    let endless = headers
+        .get("content-type")
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    let text = if endless {
+        String::new()
+    } else {
+        response.text().await.ok()?
+    };
     let json = serde_json::from_str(&text).unwrap_or(Value::Null);
     let reply = Reply {
         status: status.as_u16(),

@@ -11,6 +11,7 @@ mod lock;
 pub mod node;
 pub mod process;
 mod server;
+pub mod socket;
 
 pub use self::client::{Client, Reply, Session};
 pub use self::database::{Database, Kind};

@@ -121,6 +121,10 @@ async fn ask(server: &Server, things: &Things, client: &Client, endpoint: &Endpo
     let path = things.path(server, endpoint);
     // A page's errors come in the envelope too, for whoever asks for JSON.
     let client = client.with("accept", "application/json");
+    if endpoint.surface == Surface::Ws {
+        let client = client.with("origin", &server.url);
+        return client.refused(&path).await;
+    }
     let request = client.request(endpoint.verb.as_str(), &path);
     let request = match (endpoint.verb, endpoint.surface) {
         (Verb::Get, _) => request,
@@ -158,7 +162,7 @@ fn body_of(route: &str) -> Value {
 /// A cell: `ok`, or two letters for a code.
 fn short(reply: &Reply) -> &'static str {
     match (reply.status, reply.code()) {
-        (200..=399, _) => "ok  ",
+        (101..=399, _) => "ok  ",
         (_, "UNAUTHORIZED") => "401 ",
         (_, "FORBIDDEN") => "403 ",
         (_, "CSRF_REJECTED") => "csrf",

@@ -95,7 +95,7 @@ impl Things {
         let id = match &path[..at] {
             "/api/v1/containers" | "/containers" if ends => self.spare_container(server),
             "/api/v1/containers" | "/containers" => self.container.clone(),
-            "/api/v1/commands" | "/commands" => self.command.clone(),
+            "/api/v1/commands" | "/commands" | "/ws/jobs" => self.command.clone(),
             "/api/v1/admin/users" | "/admin/users" => self.target.clone(),
             "/api/v1/images" | "/images" => "nothing".to_owned(),
             "/api/v1/tokens" | "/tokens" => self.token(server),

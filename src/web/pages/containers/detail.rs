@@ -135,6 +135,7 @@ pub struct CommandsPage {
 #[derive(Template)]
 #[template(path = "components/command_list.html")]
 pub struct CommandsFragment {
+    pub shell: Shell,
     pub commands: Vec<CommandView>,
     pub detail: Detail,
     pub here: String,
@@ -294,6 +295,7 @@ pub async fn commands(
         return html(&page);
     }
     html(&CommandsFragment {
+        shell: page.shell,
         commands: page.commands,
         detail: page.detail,
         here: page.here,

@@ -3,14 +3,18 @@
 //!
 //! To give a command one more property: a field in [`CommandSpec`] with its rule in [`check`].
 
+mod follow;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::db::commands::CommandRow;
+use crate::db::containers::ContainerRow;
 use crate::db::{self, Conn};
 use crate::domain::audit::{self, Action, Event};
 use crate::domain::containers::{self, ContainerState};
 use crate::domain::ctx::Ctx;
+use crate::domain::events::{self, Audience, Change};
 use crate::domain::idempotency;
 use crate::domain::ids::{CommandId, ContainerId, UserId};
 use crate::domain::page::{Page, PageRequest};
@@ -18,6 +22,8 @@ use crate::domain::permissions::Permissions;
 use crate::domain::text_enum::text_enum;
 use crate::domain::time::Time;
 use crate::error::{Error, FieldError, Result};
+
+pub use self::follow::{Following, Step, follow};
 
 text_enum! {
     /// How far it is.
@@ -253,57 +259,147 @@ fn quoted(word: &str) -> String {
 /// [`Error::ContainerNotFound`], [`Error::Forbidden`], validation errors, [`Error::Conflict`] when
 /// the container does not run.
 pub async fn create(ctx: &Ctx, container: &str, new: NewCommand) -> Result<Command> {
-    let caller = ctx.caller()?.clone();
     let (inner, asked) = (ctx.clone(), container.to_owned());
     let made = ctx
         .db()
         .write(move |conn| {
             let ((row, ..), _) = containers::find(conn, &inner, &asked, Permissions::TERMINAL)?;
             let (shown, spec, timeout) = check(new)?;
-            if let Some(first) = idempotency::replay::<Command>(conn, &inner)? {
-                return Ok(first);
-            }
-            if row.state != ContainerState::Running {
-                return Err(Error::Conflict("The container is not running".into()));
-            }
-            if db::commands::count_open(conn, &row.id)? >= MAX_OPEN {
-                return Err(Error::Conflict(
-                    "Too many commands wait for this container".into(),
-                ));
-            }
-            let now = inner.now();
-            let command = CommandRow {
-                id: CommandId::new(now.utc()),
-                container_id: row.id.clone(),
-                requested_by: caller.user_id,
-                node_name: row.node_name,
-                command: shown,
-                spec: serde_json::to_string(&spec).map_err(Error::internal)?,
-                timeout_seconds: timeout,
-                status: CommandStatus::Queued,
-                cancel_requested: false,
-                exit_code: None,
-                stdout: String::new(),
-                stderr: String::new(),
-                truncated: false,
-                error: None,
-                created_at: now,
-                started_at: None,
-                finished_at: None,
-            };
-            db::commands::insert(conn, &command)?;
-            // The command itself is not repeated here: people put secrets into command lines.
-            let event = Event::success(Action::CommandCreate)
-                .container(&row.id)
-                .with("subject", command.id.as_str());
-            audit::record(conn, &inner, event)?;
-            let made = Command::from(command);
-            idempotency::keep(conn, &inner, &made)?;
-            Ok(made)
+            let spec = serde_json::to_string(&spec).map_err(Error::internal)?;
+            put(conn, &inner, row, shown, spec, timeout)
         })
         .await?;
     ctx.app().commands_ready.notify_one();
     Ok(made)
+}
+
+/// Asks for what was run before to be run again, by the one who asks now.
+///
+/// # Errors
+/// [`Error::CommandNotFound`], [`Error::Conflict`] when the container does not run.
+pub async fn again(ctx: &Ctx, id: &str) -> Result<Command> {
+    let (inner, asked) = (ctx.clone(), id.to_owned());
+    let made = ctx
+        .db()
+        .write(move |conn| {
+            let before = find(conn, &inner, &asked)?;
+            let (row, ..) = db::containers::get(conn, &before.container_id)?
+                .ok_or_else(|| Error::CommandNotFound(asked.clone()))?;
+            let (shown, spec) = (before.command, before.spec);
+            put(conn, &inner, row, shown, spec, before.timeout_seconds)
+        })
+        .await?;
+    ctx.app().commands_ready.notify_one();
+    Ok(made)
+}
+
+/// Queues what was authorised and checked, in the caller's transaction.
+fn put(
+    conn: &mut Conn,
+    ctx: &Ctx,
+    container: ContainerRow,
+    shown: String,
+    spec: String,
+    timeout_seconds: i32,
+) -> Result<Command> {
+    let user = ctx.caller()?.user_id.clone();
+    if let Some(first) = idempotency::replay::<Command>(conn, ctx)? {
+        return Ok(first);
+    }
+    if container.state != ContainerState::Running {
+        return Err(Error::Conflict("The container is not running".into()));
+    }
+    if db::commands::count_open(conn, &container.id)? >= MAX_OPEN {
+        return Err(Error::Conflict(
+            "Too many commands wait for this container".into(),
+        ));
+    }
+    let now = ctx.now();
+    let command = CommandRow {
+        id: CommandId::new(now.utc()),
+        container_id: container.id,
+        requested_by: user,
+        node_name: container.node_name,
+        command: shown,
+        spec,
+        timeout_seconds,
+        status: CommandStatus::Queued,
+        cancel_requested: false,
+        exit_code: None,
+        stdout: String::new(),
+        stderr: String::new(),
+        truncated: false,
+        error: None,
+        created_at: now,
+        started_at: None,
+        finished_at: None,
+    };
+    db::commands::insert(conn, &command)?;
+    tell(conn, ctx, &command.id, &command.container_id)?;
+    // The command itself is not repeated here: people put secrets into command lines.
+    let event = Event::success(Action::CommandCreate)
+        .container(&command.container_id)
+        .with("subject", command.id.as_str());
+    audit::record(conn, ctx, event)?;
+    let made = Command::from(command);
+    idempotency::keep(conn, ctx, &made)?;
+    Ok(made)
+}
+
+/// Tells how far a command is now, in the caller's transaction.
+pub(crate) fn tell(
+    conn: &mut Conn,
+    ctx: &Ctx,
+    id: &CommandId,
+    container: &ContainerId,
+) -> Result<()> {
+    let (Some((status, exit_code)), Some((owner, ..))) = (
+        db::commands::outcome(conn, id)?,
+        db::containers::get(conn, container)?,
+    ) else {
+        return Ok(());
+    };
+    let (own, container_id) = (id.clone(), container.clone());
+    let change = match status {
+        CommandStatus::Queued => Change::CommandQueued {
+            id: own,
+            container_id,
+        },
+        CommandStatus::Running => Change::CommandStarted {
+            id: own,
+            container_id,
+        },
+        CommandStatus::Completed
+        | CommandStatus::Failed
+        | CommandStatus::Cancelled
+        | CommandStatus::TimedOut => Change::CommandFinished {
+            id: own,
+            container_id,
+            status,
+            exit_code,
+        },
+    };
+    let (app, id) = (ctx.app().clone(), id.clone());
+    db::after_commit(move || app.spools.row_changed(&id));
+    let audience = Audience::of(conn, container, &owner.user_id)?;
+    events::publish(conn, ctx, audience, change)
+}
+
+/// Ends every waiting one of a container, for its box is gone, in the caller's transaction.
+pub(crate) fn fail_queued(
+    conn: &mut Conn,
+    ctx: &Ctx,
+    container: &ContainerId,
+    why: &str,
+) -> Result<()> {
+    for id in db::commands::queued_in(conn, container)? {
+        if db::commands::fail_queued(conn, &id, why, ctx.now())? {
+            tell(conn, ctx, &id, container)?;
+            let (app, id) = (ctx.app().clone(), id.to_string());
+            db::after_commit(move || app.waiting.ring(&id));
+        }
+    }
+    Ok(())
 }
 
 /// The command, if its container's commands may be seen; everything else is not found.
@@ -396,10 +492,11 @@ pub async fn cancel(ctx: &Ctx, id: &str) -> Result<Command> {
                 .container(&row.container_id)
                 .with("subject", row.id.as_str());
             audit::record(conn, &inner, event)?;
-            if !db::commands::cancel_queued(conn, &row.id, inner.now())? {
-                db::commands::request_cancel(conn, &row.id)?;
+            if db::commands::cancel_queued(conn, &row.id, inner.now())? {
+                tell(conn, &inner, &row.id, &row.container_id)
+            } else {
+                Ok(db::commands::request_cancel(conn, &row.id)?)
             }
-            Ok(())
         })
         .await?;
     ctx.app().waiting.ring(&cancel_key(id));
