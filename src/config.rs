@@ -38,6 +38,8 @@ pub struct Config {
     pub jobs_per_user: usize,
     /// How much of commands' output is kept for listeners.
     pub spool: spool::Limits,
+    /// Largest file that is uploaded, in bytes.
+    pub upload_limit: u64,
 }
 
 /// The OpenID Connect provider that people may sign in with.
@@ -119,6 +121,7 @@ impl Config {
         };
         let oci_runtime = get("HZEL_OCI_RUNTIME").unwrap_or_else(|| "auto".into());
         let oidc = oidc(get)?;
+        let upload_limit = upload_limit(get)?;
         if get("HZEL_SSH_LISTEN").is_some() {
             return Err("HZEL_SSH_LISTEN is set, and this version has no SSH gateway".into());
         }
@@ -148,6 +151,7 @@ impl Config {
                 command: mebibytes(get, "HZEL_JOB_OUTPUT_MB", 2 << 10)?,
                 total: mebibytes(get, "HZEL_JOB_OUTPUT_TOTAL_MB", 16 << 10)?,
             },
+            upload_limit,
         })
     }
 
@@ -262,6 +266,19 @@ fn oidc(get: Lookup<'_>) -> Result<Option<OidcConfig>, String> {
     }))
 }
 
+fn upload_limit(get: Lookup<'_>) -> Result<u64, String> {
+    let Some(text) = get("HZEL_UPLOAD_LIMIT_MB") else {
+        return Ok(1024 << 20);
+    };
+    text.parse::<u64>()
+        .ok()
+        .filter(|mib| (1..=1 << 20).contains(mib))
+        .map(|mib| mib << 20)
+        .ok_or_else(|| {
+            format!("HZEL_UPLOAD_LIMIT_MB must be a number of MiB from 1 to 1048576, not {text}")
+        })
+}
+
 fn parse_public_url(text: &str) -> Result<Url, String> {
     let wrong = || {
         format!("HZEL_PUBLIC_URL must be an address such as https://cloud.example.org, not {text}")
@@ -345,6 +362,7 @@ mod tests {
             ("HZEL_JOBS_PER_USER", "-1"),
             ("HZEL_JOB_OUTPUT_MB", "0"),
             ("HZEL_JOB_OUTPUT_TOTAL_MB", "x"),
+            ("HZEL_UPLOAD_LIMIT_MB", "0"),
             ("HZEL_OIDC_ISSUER", "https://id.example.org"),
             ("HZEL_OIDC_ADMIN_CLAIM", "groups=admins"),
         ] {

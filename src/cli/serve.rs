@@ -17,7 +17,29 @@ use crate::{jobs, web};
 /// How long background work may take to end; what does not is taken up by the next start.
 const JOBS_END_WITHIN: Duration = Duration::from_secs(3);
 
+/// Open files the server wants: each connection, and each transfer from or to a container, has one
+/// or more. Not more, since some of the programs that are run try all numbers up to the limit.
+const OPEN_FILES: u64 = 65_536;
+
+/// Lets the server have as many open files as the host allows, where less is the custom.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = OPEN_FILES.min(limit.maximum.unwrap_or(OPEN_FILES));
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let raised = Rlimit {
+        current: Some(wanted),
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+}
+
 pub async fn run(config: Config) -> Outcome {
+    raise_open_files();
     let listen = config.listen;
     let listener = TcpListener::bind(listen).map_err(|e| match e.kind() {
         std::io::ErrorKind::AddrInUse => format!(

@@ -76,6 +76,11 @@ text_enum! {
         OauthTokenRevoke = "oauth.token.revoke",
         OauthRevoke = "oauth.revoke",
         TicketCreate = "ticket.create",
+        FileUpload = "file.upload",
+        FileDelete = "file.delete",
+        FileMove = "file.move",
+        FileMkdir = "file.mkdir",
+        FileChmod = "file.chmod",
         Request = "request",
     }
 }

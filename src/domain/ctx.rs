@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::app::App;
 use crate::auth::actor::{Actor, Caller};
@@ -46,6 +47,7 @@ pub struct Ctx {
     app: App,
     actor: Arc<Actor>,
     origin: Arc<Origin>,
+    noted: Arc<AtomicBool>,
 }
 
 impl Ctx {
@@ -55,6 +57,7 @@ impl Ctx {
             app,
             actor: Arc::new(actor),
             origin: Arc::new(origin),
+            noted: Arc::default(),
         }
     }
 
@@ -96,6 +99,18 @@ impl Ctx {
     #[must_use]
     pub fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// Says that the audit log has what came of this request, failures included: for what is not
+    /// told in one transaction with what it did.
+    pub fn mark_noted(&self) {
+        self.noted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Ctx::mark_noted`] was called.
+    #[must_use]
+    pub fn is_noted(&self) -> bool {
+        self.noted.load(Ordering::Relaxed)
     }
 
     /// The signed-in user.

@@ -10,6 +10,7 @@ pub mod commands;
 pub mod containers;
 pub mod ctx;
 pub mod events;
+pub mod files;
 pub mod idempotency;
 pub mod ids;
 pub mod images;

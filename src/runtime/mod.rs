@@ -5,6 +5,7 @@
 //! [`native`] and name it in `app.rs`; every multi-step action must undo itself when a step fails
 //! (see [`native::revert`]), and every failure must be one of [`RuntimeError`]'s named kinds.
 
+mod files;
 pub mod native;
 mod source;
 
@@ -19,6 +20,11 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::domain::ids::ContainerId;
+
+pub use self::files::{
+    FileArchive, FileError, FileInfo, FileKind, FileReader, FileTree, FileWriter, Listing,
+    MAX_LISTED, MAX_PATH, NewOwner,
+};
 
 /// Everything a driver needs to make and start a container.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -273,6 +279,9 @@ pub trait Runtime: Send + Sync + 'static {
     /// Ends every process of that run, children that left its session included. Not an error when
     /// there are none.
     async fn kill_exec(&self, id: &ContainerId, exec_id: &str) -> Result<(), RuntimeError>;
+
+    /// The files of a running container.
+    async fn files(&self, id: &ContainerId) -> Result<Box<dyn FileTree>, RuntimeError>;
 
     /// Tells of deaths as they happen.
     fn events(&self) -> broadcast::Receiver<RuntimeEvent>;

@@ -36,13 +36,11 @@ impl FromRequest for Ctx {
 /// # Errors
 /// [`Error::PayloadTooLarge`]; [`Error::BadRequest`] when it breaks off.
 pub async fn read_body(mut payload: Payload, length: Option<&HeaderValue>) -> Result<web::Bytes> {
-    let announced = length
-        .and_then(|v| v.to_str().ok())
-        .and_then(|v| v.parse::<u64>().ok());
+    let announced = number(length);
     let mut body = web::BytesMut::new();
     let mut seen = 0_usize;
     while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|_| Error::BadRequest("The request body broke off".into()))?;
+        let chunk = chunk.map_err(broken_off)?;
         seen = seen.saturating_add(chunk.len());
         if seen <= MAX_BODY {
             body.extend_from_slice(&chunk);
@@ -58,6 +56,37 @@ pub async fn read_body(mut payload: Payload, length: Option<&HeaderValue>) -> Re
         Err(Error::PayloadTooLarge { limit: MAX_BODY })
     } else {
         Ok(body.freeze())
+    }
+}
+
+fn number(value: Option<&HeaderValue>) -> Option<u64> {
+    value.and_then(|v| v.to_str().ok()?.parse().ok())
+}
+
+/// How many bytes the body is said to have.
+#[must_use]
+pub fn announced(headers: &header::HeaderMap) -> Option<u64> {
+    number(headers.get(header::CONTENT_LENGTH))
+}
+
+/// What a body that ends too early is.
+#[must_use]
+pub fn broken_off(_: actix_web::error::PayloadError) -> Error {
+    Error::BadRequest("The request body broke off".into())
+}
+
+/// Reads on for a while after a body was refused, so that a client that sends all first can read
+/// the answer.
+pub async fn drain(mut payload: web::Payload, announced: Option<u64>) {
+    if announced.is_some_and(|length| length > DRAINED as u64) {
+        return;
+    }
+    let mut seen = 0;
+    while let Some(Ok(chunk)) = payload.next().await {
+        seen += chunk.len();
+        if seen > DRAINED {
+            return;
+        }
     }
 }
 

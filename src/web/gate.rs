@@ -162,7 +162,11 @@ async fn admit(
         csrf_is_right(app, endpoint, &actor, request)
             .await
             .map_err(&refused)?;
-        if let Some(key) = text(request, &HeaderName::from_static("idempotency-key")) {
+        // What is streamed is not read here, not even for the hash that a key wants: putting a file
+        // twice puts it once anyway.
+        if let Some(key) = text(request, &HeaderName::from_static("idempotency-key"))
+            && !endpoint.streams
+        {
             if key.is_empty() || key.len() > idempotency::MAX_LEN {
                 return Err(Error::field(
                     "Idempotency-Key",
@@ -242,6 +246,8 @@ async fn csrf_is_right(
     }
     let sent = match text(request, &HeaderName::from_static("x-csrf-token")) {
         Some(sent) => sent.to_owned(),
+        // Its handler finds the token in the first part, by `form_token_is_right`.
+        None if endpoint.streams && endpoint.surface == Surface::Page => return Ok(()),
         None if endpoint.surface == Surface::Page => {
             let body = take_body(request).await?;
             let field = form_field(&body, "csrf_token");
@@ -254,6 +260,18 @@ async fn csrf_is_right(
         Ok(())
     } else {
         Err(Error::CsrfRejected)
+    }
+}
+
+/// Checks the token of a form that is streamed, which its handler must do before anything else.
+///
+/// # Errors
+/// [`Error::CsrfRejected`] when it is not the session's.
+pub fn form_token_is_right(ctx: &Ctx, sent: &str) -> Result<()> {
+    match ctx.caller()?.csrf_token() {
+        Some(wanted) if !secrets::same(sent, wanted) => Err(Error::CsrfRejected),
+        // Without a session there is no cookie that could be abused.
+        _ => Ok(()),
     }
 }
 
@@ -367,7 +385,7 @@ fn ask_again(app: &App, request: &actix_web::HttpRequest) -> HttpResponse<BoxBod
 /// Audits what was refused or failed, of someone known. What nobody known tried is in the log: a
 /// stranger could fill the table.
 async fn note(endpoint: &Endpoint, ctx: Option<&Ctx>, error: &Error) {
-    let Some(ctx) = ctx.filter(|ctx| ctx.user_id().is_some()) else {
+    let Some(ctx) = ctx.filter(|ctx| ctx.user_id().is_some() && !ctx.is_noted()) else {
         return;
     };
     let code = error.code();

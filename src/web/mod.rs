@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod assets;
+pub mod download;
 pub mod envelope;
 pub mod error;
 pub mod extract;

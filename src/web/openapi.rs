@@ -27,6 +27,7 @@ pub struct Doc {
     redirects: bool,
     streams: bool,
     note: &'static str,
+    sends: &'static [&'static str],
 }
 
 impl Doc {
@@ -43,6 +44,7 @@ impl Doc {
             redirects: false,
             streams: false,
             note: "",
+            sends: &[],
         }
     }
 
@@ -99,6 +101,13 @@ impl Doc {
     #[must_use]
     pub const fn redirects(mut self) -> Self {
         self.redirects = true;
+        self
+    }
+
+    /// It may answer bytes of these types, too, outside of the envelope.
+    #[must_use]
+    pub const fn sends(mut self, types: &'static [&'static str]) -> Self {
+        self.sends = types;
         self
     }
 
@@ -256,8 +265,9 @@ fn operation(endpoint: &Endpoint, doc: &Doc, schemas: &mut Map<String, Value>) -
     };
     for name in doc.query {
         let schema = match *name {
-            "mine" | "force" => json!({ "type": "boolean" }),
+            "mine" | "force" | "recursive" => json!({ "type": "boolean" }),
             "tail" => json!({ "type": "integer", "minimum": 1, "maximum": 10_000 }),
+            "uid" | "gid" => json!({ "type": "integer", "minimum": 0, "maximum": 65_535 }),
             "wait_seconds" => json!({ "type": "integer", "minimum": 0, "maximum": 60 }),
             _ => json!({ "type": "string" }),
         };
@@ -332,6 +342,16 @@ fn operation(endpoint: &Endpoint, doc: &Doc, schemas: &mut Map<String, Value>) -
             operation["requestBody"]["content"]["application/x-www-form-urlencoded"] =
                 json!({ "schema": schema });
         }
+    }
+    let bytes = json!({ "schema": { "type": "string", "format": "binary" } });
+    for kind in doc.sends {
+        operation["responses"]["200"]["content"][*kind] = bytes.clone();
+    }
+    if endpoint.streams {
+        operation["requestBody"] = json!({
+            "required": true,
+            "content": { "application/octet-stream": bytes }
+        });
     }
     operation["security"] = match endpoint.access {
         Access::Anyone => json!([]),

@@ -1,6 +1,7 @@
 //! The whole way of a person, in Debian's Chromium: with scripts, and with none.
 
 mod consent;
+mod files;
 mod jobs;
 
 use std::net::TcpListener;

@@ -19,6 +19,7 @@ mod crash;
 mod envelope;
 mod events;
 mod faults;
+mod files;
 mod images;
 mod isolation;
 mod live;

@@ -18,6 +18,7 @@ use super::cgroup::Cgroups;
 use super::confine;
 use super::console::Console;
 use super::fault::{Context as _, blocking};
+use super::files::Gate;
 use super::images::ImageStore;
 use super::network::Network;
 use super::oci_runtime::OciRuntime;
@@ -49,6 +50,8 @@ pub(super) struct Live {
     pub state: RunState,
     /// None when it could not be found again after a restart of the server.
     pub console: Mutex<Option<Console>>,
+    /// What the server has open of its files.
+    pub files: Gate,
 }
 
 impl Entry {

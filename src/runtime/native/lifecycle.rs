@@ -15,6 +15,7 @@ use super::bundle::{self, Places};
 use super::console::{self, Console};
 use super::engine::{Engine, Entry, Live, lock};
 use super::fault::{Context as _, blocking, failed, joined};
+use super::files::Gate;
 use super::images::Init as ImageInit;
 use super::process::{Process, ProcessId};
 use super::revert::Revert;
@@ -286,6 +287,7 @@ impl Engine {
             process,
             state,
             console: std::sync::Mutex::new(Some(console)),
+            files: Gate::default(),
         })
     }
 
@@ -388,11 +390,13 @@ impl Engine {
         let live = lock(&entry.live).clone();
         let (engine, id) = (Arc::clone(self), entry.id.clone());
         let clearing = blocking(move || {
-            if let Some(live) = live
-                && let Some(console) = lock(&live.console).as_mut()
-                && let Err(error) = console.collect()
-            {
-                tracing::warn!(%id, %error, "could not keep the end of the console");
+            if let Some(live) = live {
+                live.files.close();
+                if let Some(console) = lock(&live.console).as_mut()
+                    && let Err(error) = console.collect()
+                {
+                    tracing::warn!(%id, %error, "could not keep the end of the console");
+                }
             }
             engine.clear_processes(&id)
         });

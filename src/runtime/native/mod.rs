@@ -3,7 +3,7 @@
 //! [`NativeRuntime`] answers the [`Runtime`] trait. Behind it, `engine` holds the parts and who
 //! may act, `lifecycle` the actions; `assemble` mounts a container's file system by `disk` and
 //! `namespace`; `bundle` with `confine` and `seccomp` describes its sandbox to `oci_runtime`;
-//! `exec`, `kill`, `metrics` and `console` deal with running ones, `watch` and `reconcile` with
+//! `exec`, `kill`, `metrics`, `console` and `files` (as `tenant`) deal with running ones, `watch` and `reconcile` with
 //! what happens by itself and what an earlier server left. `network` connects, `images` keeps the
 //! trees containers start from, `doctor` explains what a machine lacks.
 //!
@@ -20,6 +20,7 @@ pub mod doctor;
 mod engine;
 mod exec;
 mod fault;
+mod files;
 pub mod images;
 mod kill;
 mod lifecycle;
@@ -32,6 +33,7 @@ mod reconcile;
 mod revert;
 mod seccomp;
 mod state;
+mod tenant;
 mod tree;
 mod users;
 mod watch;
@@ -49,7 +51,7 @@ use self::engine::Engine;
 use self::fault::{Context as _, blocking};
 use self::images::ImageStore;
 use super::{
-    Capabilities, ContainerSpec, Created, Exec, ExecSpec, Fact, Finding, ImageProgress,
+    Capabilities, ContainerSpec, Created, Exec, ExecSpec, Fact, FileTree, Finding, ImageProgress,
     ImageSource, Metrics, PreparedImage, Reconciled, Runtime, RuntimeError, RuntimeEvent, Started,
 };
 use crate::domain::ids::ContainerId;
@@ -219,6 +221,11 @@ impl Runtime for NativeRuntime {
             }
         })
         .await
+    }
+
+    async fn files(&self, id: &ContainerId) -> Result<Box<dyn FileTree>, RuntimeError> {
+        let (_, live) = self.engine().await?.running(id)?;
+        Ok(Box::new(files::Files::new(live)))
     }
 
     fn events(&self) -> broadcast::Receiver<RuntimeEvent> {

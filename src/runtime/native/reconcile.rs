@@ -13,6 +13,7 @@ use super::cgroup::Cgroups;
 use super::console::Console;
 use super::engine::{Engine, Entry, Live, lock};
 use super::fault::{Context as _, blocking};
+use super::files::Gate;
 use super::process::ProcessId;
 use super::state::{Record, RunState, boot_id, read_json, remove_dir};
 use super::tree::Tree;
@@ -154,6 +155,7 @@ impl Engine {
             process,
             state,
             console: std::sync::Mutex::new(console),
+            files: Gate::default(),
         })
     }
 

@@ -8,6 +8,7 @@ pub mod auth;
 pub mod commands;
 pub mod containers;
 pub mod events;
+pub mod files;
 pub mod health;
 pub mod images;
 pub mod oauth;

@@ -1,11 +1,11 @@
 //! The API of images, containers, and what runs in them. To add a route, add a line.
 
 use super::Access::Any;
-use super::Verb::{Delete, Get, Post};
+use super::Verb::{Delete, Get, Post, Put};
 use super::{Doc, Endpoint, Shape};
 use crate::auth::actor::Scope;
 use crate::domain::audit::Action;
-use crate::web::api::{commands, containers, images};
+use crate::web::api::{commands, containers, files, images};
 
 pub(super) const TABLE: &[Endpoint] = &[
     Endpoint::api(Get, "/api/v1/images", Any, |r| r.to(images::list))
@@ -139,5 +139,72 @@ pub(super) const TABLE: &[Endpoint] = &[
     .action(Action::CommandCancel)
     .doc(
         Doc::new("Ends a command that waits or runs").answers(Shape::of::<commands::CommandView>()),
+    ),
+    Endpoint::api(Get, "/api/v1/containers/{id}/files", Any, |r| {
+        r.to(files::get)
+    })
+    .scope(Scope::Terminal)
+    .doc(
+        Doc::new(
+            "A file's bytes, or a directory's entries sorted by name; with Accept: \
+             application/x-tar a tar of either. Ranges and ETags are honoured",
+        )
+        .query(&["path"])
+        .answers(Shape::list::<files::FileView>())
+        .sends(&["application/octet-stream", "application/x-tar"]),
+    ),
+    Endpoint::api(Put, "/api/v1/containers/{id}/files", Any, |r| {
+        r.to(files::put)
+    })
+    .scope(Scope::Terminal)
+    .action(Action::FileUpload)
+    .streams()
+    .doc(
+        Doc::new(
+            "Makes or replaces a file with the request's body, at once and when it is whole. \
+             Idempotency-Key is ignored",
+        )
+        .query(&["path", "uid", "gid"])
+        .answers(Shape::of::<files::FileView>()),
+    ),
+    Endpoint::api(Delete, "/api/v1/containers/{id}/files", Any, |r| {
+        r.to(files::delete)
+    })
+    .scope(Scope::Terminal)
+    .action(Action::FileDelete)
+    .doc(
+        Doc::new("Deletes a file, a link, or a directory; one with something in it if recursive")
+            .query(&["path", "recursive"])
+            .answers(Shape::of::<String>()),
+    ),
+    Endpoint::api(Post, "/api/v1/containers/{id}/files/mkdir", Any, |r| {
+        r.to(files::mkdir)
+    })
+    .scope(Scope::Terminal)
+    .action(Action::FileMkdir)
+    .doc(
+        Doc::new("Makes a directory")
+            .takes(Shape::of::<files::MkdirBody>())
+            .answers(Shape::of::<files::FileView>()),
+    ),
+    Endpoint::api(Post, "/api/v1/containers/{id}/files/move", Any, |r| {
+        r.to(files::rename)
+    })
+    .scope(Scope::Terminal)
+    .action(Action::FileMove)
+    .doc(
+        Doc::new("Gives a file or directory another name or place")
+            .takes(Shape::of::<files::MoveBody>())
+            .answers(Shape::of::<String>()),
+    ),
+    Endpoint::api(Post, "/api/v1/containers/{id}/files/chmod", Any, |r| {
+        r.to(files::chmod)
+    })
+    .scope(Scope::Terminal)
+    .action(Action::FileChmod)
+    .doc(
+        Doc::new("Sets the permissions of a file or directory")
+            .takes(Shape::of::<files::ChmodBody>())
+            .answers(Shape::of::<files::FileView>()),
     ),
 ];

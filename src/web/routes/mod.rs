@@ -91,6 +91,8 @@ pub struct Endpoint {
     /// What a refused or failed request is recorded as.
     pub action: Option<Action>,
     pub doc: Option<Doc>,
+    /// Whether its body is handled as it comes, and may be larger than memory.
+    pub streams: bool,
     handler: fn(Route) -> Route,
 }
 
@@ -110,6 +112,7 @@ impl Endpoint {
             scope: None,
             action: None,
             doc: None,
+            streams: false,
             handler,
         }
     }
@@ -147,6 +150,11 @@ impl Endpoint {
 
     const fn action(mut self, action: Action) -> Self {
         self.action = Some(action);
+        self
+    }
+
+    const fn streams(mut self) -> Self {
+        self.streams = true;
         self
     }
 

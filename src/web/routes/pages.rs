@@ -4,7 +4,7 @@ use super::Access::{Anyone, Session};
 use super::Endpoint;
 use super::Verb::{Get, Post};
 use crate::domain::audit::Action;
-use crate::web::pages::containers::{act, detail, list, new};
+use crate::web::pages::containers::{act, detail, files, list, new};
 use crate::web::pages::{self, account, activity, shell, sign_in, styleguide, users, ways};
 
 pub(super) const TABLE: &[Endpoint] = &[
@@ -53,6 +53,33 @@ pub(super) const TABLE: &[Endpoint] = &[
         r.to(act::delete)
     })
     .action(Action::ContainerDelete),
+    Endpoint::page(Get, "/containers/{id}/files", Session, |r| {
+        r.to(files::show)
+    }),
+    Endpoint::page(Get, "/containers/{id}/files/download", Session, |r| {
+        r.to(files::fetch)
+    }),
+    Endpoint::page(Post, "/containers/{id}/files/upload", Session, |r| {
+        r.to(files::upload)
+    })
+    .action(Action::FileUpload)
+    .streams(),
+    Endpoint::page(Post, "/containers/{id}/files/mkdir", Session, |r| {
+        r.to(files::mkdir)
+    })
+    .action(Action::FileMkdir),
+    Endpoint::page(Post, "/containers/{id}/files/move", Session, |r| {
+        r.to(files::rename)
+    })
+    .action(Action::FileMove),
+    Endpoint::page(Post, "/containers/{id}/files/chmod", Session, |r| {
+        r.to(files::chmod)
+    })
+    .action(Action::FileChmod),
+    Endpoint::page(Post, "/containers/{id}/files/delete", Session, |r| {
+        r.to(files::delete)
+    })
+    .action(Action::FileDelete),
     Endpoint::page(Get, "/commands/{id}", Session, |r| {
         r.to(pages::commands::show)
     }),

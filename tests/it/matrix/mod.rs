@@ -143,6 +143,7 @@ fn body_of(route: &str) -> Value {
         "POST /api/v1/containers/{id}/commands" => {
             json!({ "command": "true", "timeout_seconds": 0 })
         }
+        "POST /api/v1/containers/{id}/files/chmod" => json!({ "path": "/x", "mode": "x" }),
         "POST /api/v1/images" => json!({ "name": "-", "source": "" }),
         "POST /api/v1/tokens" | "POST /api/v1/auth/passkeys/start" => json!({ "name": "" }),
         "POST /api/v1/admin/users" => json!({ "email": "" }),

@@ -21,15 +21,17 @@ use crate::web::pages::{html, refused, say};
 pub enum Tab {
     Overview,
     Commands,
+    Files,
     Console,
     Settings,
 }
 
 impl Tab {
     /// Every tab.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Overview,
         Self::Commands,
+        Self::Files,
         Self::Console,
         Self::Settings,
     ];
@@ -40,6 +42,7 @@ impl Tab {
         match self {
             Self::Overview => "overview",
             Self::Commands => "commands",
+            Self::Files => "files",
             Self::Console => "console",
             Self::Settings => "settings",
         }
@@ -202,7 +205,7 @@ impl SettingsPage {
 }
 
 /// What every tab begins with.
-async fn detail(frame: &Frame, id: &str, tab: Tab) -> Result<(Shell, Detail)> {
+pub(super) async fn detail(frame: &Frame, id: &str, tab: Tab) -> Result<(Shell, Detail)> {
     let container = BoxView::of(frame, containers::get(&frame.ctx, id).await?);
     let detail = Detail { container, tab };
     let mut shell = frame.shell(Place::Containers, detail.title())?;

@@ -2,6 +2,7 @@
 
 pub mod act;
 pub mod detail;
+pub mod files;
 pub mod list;
 pub mod new;
 pub mod usage;

@@ -1,0 +1,209 @@
+//! The files of containers.
+//!
+//! To show more of a file, extend [`FileView`].
+
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::web::{Path, Payload};
+use actix_web::{HttpRequest, HttpResponse, Responder};
+use futures_util::StreamExt;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::domain::ctx::Ctx;
+use crate::domain::files::{self, Content, FileInfo, NewFile};
+use crate::domain::time::Time;
+use crate::error::{Error, Result};
+use crate::web::download;
+use crate::web::extract::{self, Json, Query, QueryWhole};
+use crate::web::reply::{Data, Reply};
+
+/// A file, a directory, or what else has a name.
+#[derive(Serialize, ToSchema)]
+pub struct FileView {
+    name: String,
+    /// `file`, `directory`, `symlink`, `device`, `fifo` or `socket`.
+    kind: &'static str,
+    /// Bytes.
+    size: u64,
+    /// Four octal digits.
+    mode: String,
+    /// The container's number of its owner.
+    uid: u32,
+    /// The container's number of its group.
+    gid: u32,
+    modified_at: String,
+    /// Where a symbolic link points to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
+}
+
+impl From<FileInfo> for FileView {
+    fn from(info: FileInfo) -> Self {
+        Self {
+            name: info.name,
+            kind: info.kind.as_str(),
+            size: info.size,
+            mode: format!("{:04o}", info.mode),
+            uid: info.uid,
+            gid: info.gid,
+            modified_at: Time::from(info.modified).rfc3339(),
+            target: info.target,
+        }
+    }
+}
+
+/// `?path=`.
+#[derive(Debug, Deserialize)]
+pub struct AtQuery {
+    path: Option<String>,
+}
+
+/// `?path=&uid=&gid=`.
+#[derive(Debug, Deserialize)]
+pub struct PutQuery {
+    path: Option<String>,
+    uid: Option<QueryWhole>,
+    gid: Option<QueryWhole>,
+}
+
+/// `?path=&recursive=`.
+#[derive(Debug, Deserialize)]
+pub struct DeleteQuery {
+    path: Option<String>,
+    recursive: Option<bool>,
+}
+
+/// A directory to make.
+#[derive(Deserialize, ToSchema)]
+pub struct MkdirBody {
+    /// Absolute.
+    path: Option<String>,
+    /// Makes those above it too; then one that is there is no error.
+    parents: Option<bool>,
+}
+
+/// What to move, and where.
+#[derive(Deserialize, ToSchema)]
+pub struct MoveBody {
+    /// Absolute.
+    from: Option<String>,
+    /// Absolute, the new name included.
+    to: Option<String>,
+    /// Over what has the name already; otherwise that is a conflict.
+    overwrite: Option<bool>,
+}
+
+/// Permissions to set.
+#[derive(Deserialize, ToSchema)]
+pub struct ChmodBody {
+    /// Absolute.
+    path: Option<String>,
+    /// Three or four octal digits, such as `0644`.
+    mode: String,
+}
+
+fn accepts_tar(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
+    accept.is_some_and(|text| {
+        text.split(',')
+            .any(|one| one.split(';').next().map(str::trim) == Some(download::TAR))
+    })
+}
+
+/// A file's bytes, a directory's entries, or a tar of either.
+///
+/// # Errors
+/// As `files::get` and `files::archive`.
+pub async fn get(
+    ctx: Ctx,
+    request: HttpRequest,
+    id: Path<String>,
+    query: Query<AtQuery>,
+) -> Result<HttpResponse> {
+    let path = query.0.path.as_deref().unwrap_or("/");
+    if accepts_tar(request.headers()) {
+        let archive = files::archive(&ctx, &id, Some(path)).await?;
+        return Ok(download::archive(&request, path, archive));
+    }
+    match files::get(&ctx, &id, Some(path)).await? {
+        Content::File(info, reader) => Ok(download::file(&request, &info, reader)),
+        Content::Directory(listing) => {
+            let views: Vec<FileView> = listing.entries.into_iter().map(Into::into).collect();
+            let mut answer = Data(views).respond_to(&request);
+            if listing.truncated {
+                let name = header::HeaderName::from_static("x-truncated");
+                let value = header::HeaderValue::from_static("true");
+                answer.headers_mut().insert(name, value);
+            }
+            Ok(answer)
+        }
+    }
+}
+
+/// # Errors
+/// As `files::put`; [`Error::UnsupportedMediaType`] for a compressed body, of which nobody could say
+/// whether it is to be kept so.
+pub async fn put(
+    ctx: Ctx,
+    request: HttpRequest,
+    id: Path<String>,
+    query: Query<PutQuery>,
+    mut payload: Payload,
+) -> Reply<FileView> {
+    let length = extract::announced(request.headers());
+    let new = NewFile {
+        path: query.0.path.as_deref(),
+        uid: query.0.uid.map(|whole| whole.0),
+        gid: query.0.gid.map(|whole| whole.0),
+        length,
+    };
+    let encoding = request.headers().get(header::CONTENT_ENCODING);
+    let put = if encoding.is_some_and(|value| value != "identity") {
+        Err(Error::UnsupportedMediaType {
+            expected: "sent as it is, without a content encoding",
+        })
+    } else {
+        let body = (&mut payload).map(|chunk| chunk.map_err(extract::broken_off));
+        files::put(&ctx, &id, new, body).await
+    };
+    if put.is_err() {
+        extract::drain(payload, length).await;
+    }
+    Ok(Data(put?.into()))
+}
+
+/// # Errors
+/// As `files::remove`.
+pub async fn delete(ctx: Ctx, id: Path<String>, query: Query<DeleteQuery>) -> Reply<&'static str> {
+    let recursive = query.0.recursive.unwrap_or_default();
+    files::remove(&ctx, &id, query.0.path.as_deref(), recursive).await?;
+    Ok(Data("deleted"))
+}
+
+/// # Errors
+/// As `files::make_dir`.
+pub async fn mkdir(ctx: Ctx, id: Path<String>, body: Json<MkdirBody>) -> Reply<FileView> {
+    let parents = body.0.parents.unwrap_or_default();
+    let made = files::make_dir(&ctx, &id, body.0.path.as_deref(), parents).await?;
+    Ok(Data(made.into()))
+}
+
+/// # Errors
+/// As `files::rename`.
+pub async fn rename(ctx: Ctx, id: Path<String>, body: Json<MoveBody>) -> Reply<&'static str> {
+    let MoveBody {
+        from,
+        to,
+        overwrite,
+    } = body.0;
+    let overwrite = overwrite.unwrap_or_default();
+    files::rename(&ctx, &id, from.as_deref(), to.as_deref(), overwrite).await?;
+    Ok(Data("moved"))
+}
+
+/// # Errors
+/// As `files::chmod`.
+pub async fn chmod(ctx: Ctx, id: Path<String>, body: Json<ChmodBody>) -> Reply<FileView> {
+    let changed = files::chmod(&ctx, &id, body.0.path.as_deref(), &body.0.mode).await?;
+    Ok(Data(changed.into()))
+}
