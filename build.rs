@@ -12,7 +12,12 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// Browser libraries: the file inside its npm package, and its name under `/static/`.
-const LIBRARIES: &[(&str, &str)] = &[("htmx.org/dist/htmx.min.js", "htmx.js")];
+const LIBRARIES: &[(&str, &str)] = &[
+    ("htmx.org/dist/htmx.min.js", "htmx.js"),
+    ("@xterm/xterm/lib/xterm.mjs", "xterm.js"),
+    ("@xterm/xterm/css/xterm.css", "xterm.css"),
+    ("@xterm/addon-fit/lib/addon-fit.mjs", "xterm-fit.js"),
+];
 
 fn main() {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));

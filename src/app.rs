@@ -21,6 +21,7 @@ use crate::db::Db;
 use crate::domain::access::{Bell, OpenStreams};
 use crate::domain::events::Events;
 use crate::domain::ids::ContainerId;
+use crate::domain::terminals::Terminals;
 use crate::jobs::waiting::Waiting;
 use crate::runtime::Runtime;
 use crate::spool::Spools;
@@ -96,6 +97,8 @@ pub struct Shared {
     pub touched: Touched,
     /// The last CPU reading of each container, for the next rate.
     pub cpu_readings: Mutex<HashMap<ContainerId, (std::time::Instant, u64)>>,
+    /// The shells that run in containers of this server.
+    pub terminals: Terminals,
     /// The code that `/setup` wants while there is no user.
     pub setup_code: String,
     /// Rung when someone's access may have ended.
@@ -167,6 +170,7 @@ impl App {
             waiting: Waiting::default(),
             touched: Touched::default(),
             cpu_readings: Mutex::default(),
+            terminals: Terminals::default(),
             setup_code,
             access: Bell::default(),
             open_streams: OpenStreams::default(),

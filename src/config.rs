@@ -6,6 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use secrecy::SecretString;
 use url::Url;
@@ -30,16 +31,18 @@ pub struct Config {
     pub log: String,
     pub rate_limit: bool,
     pub oidc: Option<OidcConfig>,
+    /// How long a terminal that nobody looks at lives.
+    pub terminal_idle: Duration,
     /// WebSockets and event streams that one user may have open.
     pub streams_per_user: usize,
     /// Commands that run side by side in one container; more wait.
     pub jobs_per_container: usize,
     /// Commands of one user that run side by side; more wait.
     pub jobs_per_user: usize,
-    /// How much of commands' output is kept for listeners.
-    pub spool: spool::Limits,
     /// Largest file that is uploaded, in bytes.
     pub upload_limit: u64,
+    /// How much of commands' output is kept for listeners.
+    pub spool: spool::Limits,
 }
 
 /// The OpenID Connect provider that people may sign in with.
@@ -121,6 +124,10 @@ impl Config {
         };
         let oci_runtime = get("HZEL_OCI_RUNTIME").unwrap_or_else(|| "auto".into());
         let oidc = oidc(get)?;
+        let idle_text = get("HZEL_TERMINAL_IDLE").unwrap_or_else(|| "1h".into());
+        let terminal_idle = duration(&idle_text).ok_or_else(|| {
+            format!("HZEL_TERMINAL_IDLE must be a time such as 90s, 30m, 1h or 2d, not {idle_text}")
+        })?;
         let upload_limit = upload_limit(get)?;
         if get("HZEL_SSH_LISTEN").is_some() {
             return Err("HZEL_SSH_LISTEN is set, and this version has no SSH gateway".into());
@@ -144,6 +151,7 @@ impl Config {
             log,
             rate_limit,
             oidc,
+            terminal_idle,
             streams_per_user: whole(get, "HZEL_SOCKETS_PER_USER", 50, 1, 10_000)?,
             jobs_per_container: whole(get, "HZEL_JOBS_PER_CONTAINER", 16, 1, 256)?,
             jobs_per_user: whole(get, "HZEL_JOBS_PER_USER", 32, 1, 256)?,
@@ -266,6 +274,23 @@ fn oidc(get: Lookup<'_>) -> Result<Option<OidcConfig>, String> {
     }))
 }
 
+/// A number with `s`, `m`, `h` or `d` behind it, at most a year.
+fn duration(text: &str) -> Option<Duration> {
+    let unit = text.chars().last()?;
+    let number: u64 = text[..text.len() - unit.len_utf8()].parse().ok()?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 86_400,
+        _ => return None,
+    };
+    let seconds = number.checked_mul(seconds)?;
+    (1..=31_536_000)
+        .contains(&seconds)
+        .then(|| Duration::from_secs(seconds))
+}
+
 fn upload_limit(get: Lookup<'_>) -> Result<u64, String> {
     let Some(text) = get("HZEL_UPLOAD_LIMIT_MB") else {
         return Ok(1024 << 20);
@@ -357,12 +382,14 @@ mod tests {
             ("HZEL_TRUSTED_PROXIES", "localhost"),
             ("HZEL_RATE_LIMIT", "maybe"),
             ("HZEL_SIGNUP", "maybe"),
+            ("HZEL_TERMINAL_IDLE", "1"),
+            ("HZEL_TERMINAL_IDLE", "0h"),
             ("HZEL_SOCKETS_PER_USER", "0"),
             ("HZEL_JOBS_PER_CONTAINER", "many"),
             ("HZEL_JOBS_PER_USER", "-1"),
+            ("HZEL_UPLOAD_LIMIT_MB", "0"),
             ("HZEL_JOB_OUTPUT_MB", "0"),
             ("HZEL_JOB_OUTPUT_TOTAL_MB", "x"),
-            ("HZEL_UPLOAD_LIMIT_MB", "0"),
             ("HZEL_OIDC_ISSUER", "https://id.example.org"),
             ("HZEL_OIDC_ADMIN_CLAIM", "groups=admins"),
         ] {

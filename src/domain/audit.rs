@@ -75,6 +75,8 @@ text_enum! {
         OauthReplay = "oauth.replay",
         OauthTokenRevoke = "oauth.token.revoke",
         OauthRevoke = "oauth.revoke",
+        TerminalOpen = "terminal.open",
+        TerminalClose = "terminal.close",
         TicketCreate = "ticket.create",
         FileUpload = "file.upload",
         FileDelete = "file.delete",

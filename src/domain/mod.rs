@@ -24,6 +24,7 @@ pub mod permissions;
 pub mod second_factor;
 pub mod sessions;
 pub mod setup;
+pub mod terminals;
 pub(crate) mod text_enum;
 pub mod tickets;
 pub mod time;

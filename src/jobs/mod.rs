@@ -24,6 +24,7 @@ use crate::db::{self, jobs::JobRow};
 use crate::domain::ctx::{Ctx, Origin};
 use crate::domain::events;
 use crate::domain::jobs::JobKind;
+use crate::domain::terminals;
 use crate::error::Result;
 
 /// Jobs that run side by side.
@@ -45,6 +46,7 @@ pub fn spawn(app: &App, stop: &CancellationToken) -> JoinSet<()> {
     tasks.spawn(commands::dispatch(app.clone(), stop.clone()));
     tasks.spawn(reconcile::watch(app.clone(), stop.clone()));
     tasks.spawn(retention::sweep(app.clone(), stop.clone()));
+    tasks.spawn(terminals::watch(app.clone(), stop.clone()));
     tasks.spawn(events::carry(app.clone(), stop.clone()));
     tasks
 }

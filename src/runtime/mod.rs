@@ -11,12 +11,14 @@ mod source;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::domain::ids::ContainerId;
@@ -129,6 +131,53 @@ pub struct Exec {
     pub output: mpsc::Receiver<(Stream, Bytes)>,
     /// Resolves when the process itself ended, whether or not children keep its pipes open.
     pub exit: oneshot::Receiver<Result<ExitStatus, RuntimeError>>,
+}
+
+/// How big a terminal is, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TerminalSize {
+    pub cols: u16,
+    pub rows: u16,
+}
+
+/// A process to run inside a running container on a terminal of its own.
+#[derive(Debug, Clone)]
+pub struct TerminalSpec {
+    /// As [`ExecSpec::exec_id`].
+    pub exec_id: String,
+    /// The program and its arguments; the user's login shell if none.
+    pub argv: Option<Vec<String>>,
+    /// As [`ExecSpec::user`].
+    pub user: Option<String>,
+    /// Added to the defaults of [`ExecSpec::env`] and TERM, SHELL.
+    pub env: Vec<(String, String)>,
+    pub size: TerminalSize,
+}
+
+/// The near end of a terminal in a container. Dropping it hangs up: its processes are told by
+/// SIGHUP, and the first of them is killed if it does not end by that.
+pub struct Terminal {
+    /// What is printed; ends when nothing in the container has the terminal any more.
+    pub output: Pin<Box<dyn AsyncRead + Send>>,
+    /// What is typed; waits while nobody reads it.
+    pub input: Pin<Box<dyn AsyncWrite + Send>>,
+    pub window: Box<dyn TerminalWindow>,
+    /// Resolves when the first process itself has ended, whether or not others still have the
+    /// terminal.
+    pub ended: oneshot::Receiver<()>,
+}
+
+impl std::fmt::Debug for Terminal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Terminal").finish_non_exhaustive()
+    }
+}
+
+/// What can be done to a terminal beside reading and writing.
+#[async_trait]
+pub trait TerminalWindow: Send + Sync {
+    /// Gives it another size, and tells its processes (SIGWINCH).
+    async fn resize(&self, size: TerminalSize) -> Result<(), RuntimeError>;
 }
 
 /// Something that happened without being asked for.
@@ -276,6 +325,13 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Starts a process in a running container.
     async fn exec(&self, id: &ContainerId, spec: ExecSpec) -> Result<Exec, RuntimeError>;
+    /// Starts a process in a running container on a terminal of its own: one of the container's,
+    /// and its process's controlling one.
+    async fn open_terminal(
+        &self,
+        id: &ContainerId,
+        spec: TerminalSpec,
+    ) -> Result<Terminal, RuntimeError>;
     /// Ends every process of that run, children that left its session included. Not an error when
     /// there are none.
     async fn kill_exec(&self, id: &ContainerId, exec_id: &str) -> Result<(), RuntimeError>;

@@ -23,6 +23,13 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
      manifest-src 'self'; frame-ancestors 'none'; base-uri 'none'";
 const DATA_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
+/// The policy of a page whose scripts make styles: those that carry `nonce`.
+#[must_use]
+pub fn policy_with_style(nonce: &str) -> String {
+    let ours = "style-src 'self'";
+    PAGE_POLICY.replace(ours, &format!("{ours} 'nonce-{nonce}'"))
+}
+
 /// The middleware.
 ///
 /// # Errors

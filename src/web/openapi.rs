@@ -25,9 +25,9 @@ pub struct Doc {
     bare: bool,
     form: bool,
     redirects: bool,
+    sends: &'static [&'static str],
     streams: bool,
     note: &'static str,
-    sends: &'static [&'static str],
 }
 
 impl Doc {
@@ -42,9 +42,9 @@ impl Doc {
             bare: false,
             form: false,
             redirects: false,
+            sends: &[],
             streams: false,
             note: "",
-            sends: &[],
         }
     }
 

@@ -56,10 +56,11 @@ function tell() {
   known = now;
 }
 
-/** What a tab shows depends on the state: it is fetched anew, unless someone types into it. */
+/** What a tab shows depends on the state: it is fetched anew, unless someone types into it
+    or it keeps itself true. */
 async function refreshTab() {
   const tab = document.getElementById("tab");
-  if (!tab || tab.querySelector("input:focus, textarea:focus")) return;
+  if (!tab || tab.querySelector("input:focus, textarea:focus, [data-keep]")) return;
   try {
     const answer = await fetch(location.href, { headers: { accept: "text/html" } });
     if (!answer.ok || answer.redirected) return;

@@ -3,6 +3,7 @@
 mod consent;
 mod files;
 mod jobs;
+mod terminal;
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};

@@ -114,10 +114,13 @@ const EXPECTED: &[(&str, Stranger)] = &[
     ("POST /api/v1/oauth/token/revoke", None),
     ("POST /api/v1/oauth/introspect", None),
     ("GET /.well-known/oauth-authorization-server", None),
+    ("GET /api/v1/containers/{id}/terminals", Container),
+    ("DELETE /api/v1/containers/{id}/terminals/{name}", Container),
     ("POST /api/v1/ws-tickets", None),
     ("GET /api/v1/events", Endless),
     ("GET /ws/events", Endless),
     ("GET /ws/jobs/{job_id}", Hidden),
+    ("GET /ws/terminal/{container_id}", Container),
 ];
 
 fn name(endpoint: &Endpoint) -> String {

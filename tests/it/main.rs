@@ -27,4 +27,5 @@ mod matrix;
 mod oauth;
 mod oidc;
 mod passkeys;
+mod terminals;
 mod users;

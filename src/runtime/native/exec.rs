@@ -50,7 +50,8 @@ pub(super) async fn start(
     };
     let run = UnderWay::new(entry, &spec.exec_id);
     let running = blocking(move || {
-        let process = describe(&host, &init.env, pid, &spec)?;
+        let seat = Seat::of(pid, spec.user.as_deref())?;
+        let process = seat.process(&host, &init.env, &spec)?;
         // So that it can open /dev/stdout and /dev/stderr, which lead to these pipes.
         let owner = base.checked_add(process.user().uid()).map(Uid::from_raw);
         for pipe in [&stdout, &stderr] {
@@ -63,57 +64,72 @@ pub(super) async fn start(
     Ok(attend(running, run, stdout_ours, stderr_ours))
 }
 
-/// The OCI description of the process.
-fn describe(
-    host: &Host,
-    image_env: &[(String, String)],
-    pid: i32,
-    spec: &ExecSpec,
-) -> Result<Process, RuntimeError> {
-    check(spec)?;
-    let tree = Tree::of_process(pid).or_fail(RUN)?;
-    let text = |path: &str| -> Result<String, RuntimeError> {
-        let bytes = tree.read(path, DATABASE).or_fail(RUN)?.unwrap_or_default();
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    };
-    let wanted = spec.user.as_deref().unwrap_or("root");
-    let identity = Identity::find(wanted, &text("/etc/passwd")?, &text("/etc/group")?)
-        .ok_or_else(|| RuntimeError::CannotRun(format!("there is no user {wanted}")))?;
-    let cwd = directory(&tree, spec.cwd.as_deref(), &identity.home)?;
-    let mut env = bundle::default_env(image_env);
-    let own = [
-        ("HOME", &identity.home),
-        ("USER", &identity.name),
-        ("LOGNAME", &identity.name),
-    ];
-    let own = own.map(|(name, value)| (name.to_owned(), value.clone()));
-    let mark = (MARK.to_owned(), spec.exec_id.clone());
-    for (name, value) in own
-        .into_iter()
-        .chain(spec.env.iter().cloned())
-        .chain([mark])
-    {
-        env.retain(|(known, _)| *known != name);
-        env.push((name, value));
+/// Who a process runs as, and the tree it finds its things in.
+pub(super) struct Seat {
+    pub tree: Tree,
+    pub identity: Identity,
+}
+
+impl Seat {
+    /// The seat of `user` (root if none) in the container whose init has `pid`, by the container's
+    /// own user database.
+    pub(super) fn of(pid: i32, user: Option<&str>) -> Result<Self, RuntimeError> {
+        let tree = Tree::of_process(pid).or_fail(RUN)?;
+        let text = |path: &str| -> Result<String, RuntimeError> {
+            let bytes = tree.read(path, DATABASE).or_fail(RUN)?.unwrap_or_default();
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        let wanted = user.unwrap_or("root");
+        let identity = Identity::find(wanted, &text("/etc/passwd")?, &text("/etc/group")?)
+            .ok_or_else(|| RuntimeError::CannotRun(format!("there is no user {wanted}")))?;
+        Ok(Self { tree, identity })
     }
-    let user = UserBuilder::default()
-        .uid(identity.uid)
-        .gid(identity.gid)
-        .additional_gids(identity.groups)
-        .build();
-    let tag = Some(tag_of(&spec.exec_id));
-    user.and_then(|user| bundle::process(host, spec.argv.clone(), &env, cwd, user, tag))
-        .map_err(|error| failed(RUN, error))
+
+    /// The OCI description of a process here.
+    pub(super) fn process(
+        &self,
+        host: &Host,
+        image_env: &[(String, String)],
+        spec: &ExecSpec,
+    ) -> Result<Process, RuntimeError> {
+        check(spec)?;
+        let identity = &self.identity;
+        let cwd = directory(&self.tree, spec.cwd.as_deref(), &identity.home)?;
+        let mut env = bundle::default_env(image_env);
+        let own = [
+            ("HOME", &identity.home),
+            ("USER", &identity.name),
+            ("LOGNAME", &identity.name),
+        ];
+        let own = own.map(|(name, value)| (name.to_owned(), value.clone()));
+        let mark = (MARK.to_owned(), spec.exec_id.clone());
+        for (name, value) in own
+            .into_iter()
+            .chain(spec.env.iter().cloned())
+            .chain([mark])
+        {
+            env.retain(|(known, _)| *known != name);
+            env.push((name, value));
+        }
+        let user = UserBuilder::default()
+            .uid(identity.uid)
+            .gid(identity.gid)
+            .additional_gids(identity.groups.clone())
+            .build();
+        let tag = Some(tag_of(&spec.exec_id));
+        user.and_then(|user| bundle::process(host, spec.argv.clone(), &env, cwd, user, tag))
+            .map_err(|error| failed(RUN, error))
+    }
 }
 
 /// A run as long as the OCI runtime attends to it, in the list of its container's.
-struct UnderWay {
+pub(super) struct UnderWay {
     entry: Arc<Entry>,
     exec_id: String,
 }
 
 impl UnderWay {
-    fn new(entry: &Arc<Entry>, exec_id: &str) -> Self {
+    pub(super) fn new(entry: &Arc<Entry>, exec_id: &str) -> Self {
         lock(&entry.runs).push(exec_id.to_owned());
         Self {
             entry: Arc::clone(entry),
@@ -223,7 +239,7 @@ fn outcome(
 }
 
 /// What the runtime says when it could not start a program, in a sentence for people.
-fn refusal(error: &str) -> RuntimeError {
+pub(super) fn refusal(error: &str) -> RuntimeError {
     let lower = error.to_lowercase();
     if lower.contains("not found") || lower.contains("no such file") {
         RuntimeError::CannotRun("there is no such program".into())

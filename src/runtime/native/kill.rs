@@ -60,6 +60,11 @@ fn find(pids: &[i32], exec_id: &str) -> Vec<i32> {
         .collect()
 }
 
+/// Whether a process belongs to that run, by its limits or its environment.
+pub(super) fn is_of(pid: i32, exec_id: &str) -> bool {
+    has_tag(pid, tag_of(exec_id)) || carries(pid, format!("{MARK}={exec_id}").as_bytes())
+}
+
 fn has_tag(pid: i32, tag: u64) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/limits"))
         .is_ok_and(|limits| parse_tag(&limits) == Some(tag))

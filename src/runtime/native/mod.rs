@@ -3,7 +3,8 @@
 //! [`NativeRuntime`] answers the [`Runtime`] trait. Behind it, `engine` holds the parts and who
 //! may act, `lifecycle` the actions; `assemble` mounts a container's file system by `disk` and
 //! `namespace`; `bundle` with `confine` and `seccomp` describes its sandbox to `oci_runtime`;
-//! `exec`, `kill`, `metrics`, `console` and `files` (as `tenant`) deal with running ones, `watch` and `reconcile` with
+//! `exec`, `terminal`, `kill`, `metrics`, `console` and `files` (as `tenant`) deal with running ones,
+//! `watch` and `reconcile` with
 //! what happens by itself and what an earlier server left. `network` connects, `images` keeps the
 //! trees containers start from, `doctor` explains what a machine lacks.
 //!
@@ -34,6 +35,7 @@ mod revert;
 mod seccomp;
 mod state;
 mod tenant;
+mod terminal;
 mod tree;
 mod users;
 mod watch;
@@ -53,6 +55,7 @@ use self::images::ImageStore;
 use super::{
     Capabilities, ContainerSpec, Created, Exec, ExecSpec, Fact, FileTree, Finding, ImageProgress,
     ImageSource, Metrics, PreparedImage, Reconciled, Runtime, RuntimeError, RuntimeEvent, Started,
+    Terminal, TerminalSpec,
 };
 use crate::domain::ids::ContainerId;
 
@@ -202,6 +205,17 @@ impl Runtime for NativeRuntime {
         let engine = self.engine().await?;
         let (entry, live) = engine.running(id)?;
         exec::start(&engine.oci, &engine.host, &entry, live.process.id.pid, spec).await
+    }
+
+    async fn open_terminal(
+        &self,
+        id: &ContainerId,
+        spec: TerminalSpec,
+    ) -> Result<Terminal, RuntimeError> {
+        let engine = Arc::clone(self.engine().await?);
+        // Carried through, or a shell would begin that nobody has the other end of.
+        let id = id.clone();
+        whole(async move { terminal::open(&engine, &id, spec).await }).await
     }
 
     async fn kill_exec(&self, id: &ContainerId, exec_id: &str) -> Result<(), RuntimeError> {

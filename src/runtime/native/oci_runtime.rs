@@ -172,6 +172,42 @@ impl OciRuntime {
         refusal.map_or(Ok(()), Err)
     }
 
+    /// Calls `exec` for the process described by `process`, which has a terminal of its own, and
+    /// comes back once it runs. The terminal's master is sent to the socket `console`; the
+    /// process's number is written to `pid_file`. Blocks.
+    pub(super) fn exec_on_terminal(
+        &self,
+        id: &str,
+        process: &[u8],
+        console: &Path,
+        pid_file: &Path,
+    ) -> Result<(), Refusal> {
+        let description = Log::holding(process)?;
+        let [description, console, pid_file] =
+            [description.path.as_path(), console, pid_file].map(|path| path.to_string_lossy());
+        let args = [
+            "exec",
+            "--detach",
+            "--console-socket",
+            &console,
+            "--pid-file",
+            &pid_file,
+            "--process",
+            &description,
+            id,
+        ];
+        let mounts = self.mounts.as_ref().map(|fd| fd.as_fd());
+        let mut refusal = None;
+        namespace::within(mounts, || {
+            // Before the process has its terminal, it has these streams; so no device of the
+            // host's, see `nothing_to_read`.
+            let said = memfd_create(c"hzel-said", MemfdFlags::CLOEXEC)?;
+            refusal = self.call_here(&args, Some(said)).err();
+            Ok(())
+        })?;
+        refusal.map_or(Ok(()), Err)
+    }
+
     /// Starts `exec` of the process described by `process` and leaves it running. Must be called
     /// within the async runtime.
     pub(super) fn spawn_exec(

@@ -66,6 +66,17 @@ impl Tree {
         self.resolve(path, OFlags::PATH | OFlags::DIRECTORY).is_ok()
     }
 
+    /// Whether the path leads to a file that someone may run.
+    pub(super) fn is_program(&self, path: &str) -> bool {
+        let stat = self
+            .resolve(path, OFlags::PATH)
+            .and_then(|found| fstat(&found));
+        stat.is_ok_and(|stat| {
+            FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+                && stat.st_mode & 0o111 != 0
+        })
+    }
+
     /// Opens exactly the file with that device and inode number for reading and changing; `None`
     /// when the path leads to another.
     pub(super) fn open_known(&self, path: &str, known: (u64, u64)) -> io::Result<Option<File>> {

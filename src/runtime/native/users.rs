@@ -9,6 +9,8 @@ pub(super) struct Identity {
     pub groups: Vec<u32>,
     pub name: String,
     pub home: String,
+    /// The login shell, if the database names one.
+    pub shell: Option<String>,
 }
 
 impl Identity {
@@ -34,6 +36,7 @@ impl Identity {
                 } else {
                     entry.home.to_owned()
                 },
+                shell: Some(entry.shell.to_owned()).filter(|shell| !shell.is_empty()),
             }),
             (None, Some(uid)) => Some(Self {
                 uid,
@@ -41,6 +44,7 @@ impl Identity {
                 groups: Vec::new(),
                 name: uid.to_string(),
                 home: "/".into(),
+                shell: None,
             }),
             // A container without a user database still has a root.
             (None, None) if wanted == "root" => Some(Self {
@@ -49,6 +53,7 @@ impl Identity {
                 groups: Vec::new(),
                 name: "root".into(),
                 home: "/root".into(),
+                shell: None,
             }),
             (None, None) => None,
         }
@@ -60,6 +65,7 @@ struct Entry<'a> {
     uid: u32,
     gid: u32,
     home: &'a str,
+    shell: &'a str,
 }
 
 impl<'a> Entry<'a> {
@@ -69,11 +75,13 @@ impl<'a> Entry<'a> {
         let uid = fields.nth(1)?.parse().ok()?;
         let gid = fields.next()?.parse().ok()?;
         let home = fields.nth(1).unwrap_or_default();
+        let shell = fields.next().unwrap_or_default();
         Some(Self {
             name,
             uid,
             gid,
             home,
+            shell,
         })
     }
 }
@@ -109,6 +117,7 @@ mod tests {
             (1000, 1001, "/home/ada")
         );
         assert_eq!(ada.groups, [27]);
+        assert_eq!(ada.shell.as_deref(), Some("/bin/sh"));
         assert_eq!(Identity::find("1000", PASSWD, GROUP).unwrap(), ada);
     }
 
@@ -117,6 +126,10 @@ mod tests {
         assert_eq!(Identity::find("4242", PASSWD, GROUP).unwrap().home, "/");
         assert_eq!(Identity::find("eve", PASSWD, GROUP), None);
         assert_eq!(Identity::find("homeless", PASSWD, GROUP).unwrap().home, "/");
+        assert_eq!(
+            Identity::find("homeless", PASSWD, GROUP).unwrap().shell,
+            None
+        );
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod oauth_token;
 pub mod oidc;
 pub mod passkeys;
 pub mod sessions;
+pub mod terminals;
 pub mod tickets;
 pub mod tokens;
 pub mod totp;

@@ -10,6 +10,7 @@ mod live;
 mod oauth;
 mod pages;
 mod probes;
+mod terminals;
 
 use actix_web::http::header;
 use actix_web::middleware::from_fn;
@@ -171,6 +172,7 @@ const AREAS: &[&[Endpoint]] = &[
     containers::TABLE,
     oauth::TABLE,
     live::TABLE,
+    terminals::TABLE,
     pages::TABLE,
 ];
 

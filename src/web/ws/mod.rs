@@ -7,4 +7,5 @@
 pub mod events;
 pub mod jobs;
 pub mod socket;
+pub mod terminals;
 pub mod utf8;

@@ -20,6 +20,7 @@ use crate::web::pages::{html, refused, say};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tab {
     Overview,
+    Terminal,
     Commands,
     Files,
     Console,
@@ -28,8 +29,9 @@ pub enum Tab {
 
 impl Tab {
     /// Every tab.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Overview,
+        Self::Terminal,
         Self::Commands,
         Self::Files,
         Self::Console,
@@ -41,6 +43,7 @@ impl Tab {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Overview => "overview",
+            Self::Terminal => "terminal",
             Self::Commands => "commands",
             Self::Files => "files",
             Self::Console => "console",

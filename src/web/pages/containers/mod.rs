@@ -5,6 +5,7 @@ pub mod detail;
 pub mod files;
 pub mod list;
 pub mod new;
+pub mod terminal;
 pub mod usage;
 
 use self::usage::Usage;
