@@ -146,6 +146,7 @@ function connect(name) {
   el("term-name").textContent = name;
   note.hidden = true;
   state("Connecting…", "wait");
+  root.dataset.state = "connecting";
   line = new Line(container, name, {
     opened(fresh, replay) {
       if (fresh) term.reset();
