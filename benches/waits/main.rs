@@ -45,7 +45,7 @@ fn main() -> Result<()> {
         return Ok(());
     }
     // crun refuses a host with both kinds of cgroups unless the unified one is out of sight, here
-    // as in hzel, so the whole bench moves into a mount namespace of its own.
+    // as in hzel, so the bench moves into a mount namespace of its own, where it is the yardstick.
     if std::env::var_os("HZEL_BENCH_INSIDE").is_none() {
         let error = Command::new("unshare")
             .args(["--mount", "--propagation", "private", "sh", "-c"])
