@@ -10,7 +10,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount,
+};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
 use super::state::{IDS, Slot};
@@ -42,10 +44,15 @@ pub(super) fn enter_private_mounts(hide: Option<&Path>) -> io::Result<()> {
         "/",
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
     )?;
-    if let Some(path) = hide {
-        unmount(path, UnmountFlags::DETACH)?;
-    }
-    Ok(())
+    hide.map_or(Ok(()), out_of_sight)
+}
+
+/// Takes a mount out of sight. What lies under it is the host's, and a runtime that sees no control
+/// groups there makes plain directories of their names: they go into memory of this namespace's own.
+fn out_of_sight(path: &Path) -> io::Result<()> {
+    unmount(path, UnmountFlags::DETACH)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    Ok(mount("tmpfs", path, "tmpfs", flags, c"size=4m,mode=700")?)
 }
 
 /// A lasting mount namespace like the host's but without the mount `hide`.
@@ -62,7 +69,7 @@ pub(super) fn pin_without(hide: &Path) -> io::Result<OwnedFd> {
             "/",
             MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,
         )?;
-        unmount(hide, UnmountFlags::DETACH)?;
+        out_of_sight(hide)?;
         Ok(std::fs::File::open("/proc/thread-self/ns/mnt")?.into())
     })
 }
