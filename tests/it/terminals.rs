@@ -435,11 +435,14 @@ async fn shared(server: &mut Server) {
 
     // More than is kept was printed while nobody looked: the last of it is there.
     other.type_in("seq 200000; echo al''l\r").await;
+    other.until("\r\n2\r\n").await;
     drop((back, other));
-    tokio::time::sleep(Duration::from_millis(1500)).await;
-    let mut late = Screen::open(&admin, &id, "?session=main&since=100").await;
-    let offset = late.opened["offset"].as_u64().expect("a number");
-    assert!(offset > 1_000_000, "{offset}");
+    let mut late = eventually("more was printed than is kept", 30, async || {
+        let late = Screen::open(&admin, &id, "?session=main&since=100").await;
+        let offset = late.opened["offset"].as_u64().expect("a number");
+        (offset > 1_000_000).then_some(late)
+    })
+    .await;
     late.until("200000\r\nall\r\n").await;
     assert!(late.shown.starts_with(b"1"), "from the beginning of a line");
 
