@@ -222,9 +222,11 @@ pub async fn remove(ctx: &Ctx, name: &str) -> Result<()> {
             db::images::get(conn, &name)?.ok_or_else(missing)?;
             let users = db::images::count_users(conn, &name)?;
             if users > 0 {
-                return Err(Error::Conflict(format!(
-                    "{users} containers use image {name}"
-                )));
+                let who = match users {
+                    1 => "1 container uses".to_owned(),
+                    many => format!("{many} containers use"),
+                };
+                return Err(Error::Conflict(format!("{who} image {name}")));
             }
             if db::jobs::is_open(conn, JobKind::ImagePrepare, &name)? {
                 return Err(Error::Conflict(format!("Image {name} is being made")));

@@ -353,6 +353,8 @@ async function listShells() {
   if (!name.value || name.dataset.proposed === name.value) {
     name.value = freeName(open);
     name.dataset.proposed = name.value;
+    // Whoever wants another name types over it.
+    if (name.offsetParent) name.select();
   }
   el("term-list").replaceChildren(...open.map((shell) => {
     const row = document.createElement("li");

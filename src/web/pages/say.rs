@@ -138,11 +138,17 @@ pub fn bytes(bytes: u64) -> String {
     const TIB: u64 = 1 << 40;
     match bytes {
         0..KIB => format!("{bytes} B"),
-        KIB..MIB => tenths(bytes / (KIB / 10), "KiB"),
-        MIB..GIB => tenths(bytes / (MIB / 10), "MiB"),
-        GIB..TIB => tenths(bytes / (GIB / 10), "GiB"),
-        _ => tenths(bytes / (TIB / 10), "TiB"),
+        KIB..MIB => tenths(tenfold(bytes, KIB), "KiB"),
+        MIB..GIB => tenths(tenfold(bytes, MIB), "MiB"),
+        GIB..TIB => tenths(tenfold(bytes, GIB), "GiB"),
+        _ => tenths(tenfold(bytes, TIB), "TiB"),
     }
+}
+
+/// How many tenths of `unit` there are, rounded down.
+const fn tenfold(bytes: u64, unit: u64) -> u64 {
+    // Apart, so that the largest number does not overflow.
+    bytes / unit * 10 + bytes % unit * 10 / unit
 }
 
 /// `15 GiB` or `1.5 GiB`, from ten times the number.
@@ -209,6 +215,8 @@ mod tests {
         assert_eq!(mebibytes(1_536), "1.5 GiB");
         assert_eq!(bytes(0), "0 B");
         assert_eq!(bytes(1_536), "1.5 KiB");
+        assert_eq!(bytes(300_000), "292 KiB");
+        assert_eq!(bytes((1 << 20) - 1), "1023 KiB");
         assert_eq!(bytes(213 << 20), "213 MiB");
         assert_eq!(bytes(u64::MAX), "16777216 TiB");
     }

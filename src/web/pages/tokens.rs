@@ -109,6 +109,7 @@ fn scopes() -> Vec<Scope> {
         Word::ContainersRead,
         Word::ContainersWrite,
         Word::Commands,
+        Word::Terminal,
         Word::Profile,
     ]
     .into_iter()

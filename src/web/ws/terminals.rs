@@ -20,6 +20,8 @@ use crate::web::extract::{Query, QueryWhole};
 
 /// Largest message: an upload, in base64, with room for what is around it.
 const MAX_FRAME: usize = 16 * 1024 * 1024;
+/// How long what a peer sent before it went may take to be typed.
+const LAST_INPUT: std::time::Duration = std::time::Duration::from_secs(1);
 /// Largest upload, in bytes.
 const MAX_UPLOAD: usize = 10 * 1024 * 1024;
 
@@ -165,11 +167,17 @@ async fn serve(ctx: Ctx, mut viewer: Viewer, sender: Sender, receiver: Receiver,
             replay: viewer.replay,
         };
         tell(&mut telling, &opened).await?;
+        let listening = listen(&ctx, &shell, key, receiver, answering);
+        tokio::pin!(listening);
         tokio::select! {
-            shown = show(&mut viewer, &mut telling, manner) => shown.map(Some),
-            heard = listen(&ctx, &shell, key, receiver, answering) => heard.map(|()| None),
-            () = sender.gone() => Ok(None),
+            shown = show(&mut viewer, &mut telling, manner) => if let Ok(end) = shown {
+                return Ok(Some(end));
+            },
+            () = &mut listening => return Ok(None),
         }
+        // The peer is gone. What it typed last came all the same, and is for the shell.
+        let _rest = tokio::time::timeout(LAST_INPUT, listening).await;
+        Err(Gone)
     };
     let ended = work.await;
     // Before the end is said: who hears it may come back at once.
@@ -249,26 +257,20 @@ const fn farewell(why: Ending) -> (CloseCode, &'static str, bool) {
 }
 
 /// Does what the viewer asks until it is gone.
-async fn listen(
-    ctx: &Ctx,
-    shell: &Shell,
-    viewer: u64,
-    mut receiver: Receiver,
-    mut sender: Sender,
-) -> Result<(), Gone> {
+async fn listen(ctx: &Ctx, shell: &Shell, viewer: u64, mut receiver: Receiver, mut sender: Sender) {
     while let Some(message) = receiver.next().await {
         let problem = match message {
             Incoming::Binary(bytes) => type_in(shell, bytes).await.err(),
             Incoming::Text(text) => match parse(&text) {
-                Ok(asked) => act(ctx, shell, viewer, asked, &mut sender).await?,
+                Ok(asked) => act(ctx, shell, viewer, asked, &mut sender).await,
                 Err(message) => Some(message),
             },
         };
         if let Some(message) = problem {
-            tell(&mut sender, &Told::Error { message: &message }).await?;
+            // One that is gone is not told; the last that it sent may still be waiting here.
+            let _gone = tell(&mut sender, &Told::Error { message: &message }).await;
         }
     }
-    Ok(())
 }
 
 fn parse(text: &str) -> Result<Asked, String> {
@@ -299,34 +301,34 @@ async fn act(
     viewer: u64,
     asked: Asked,
     sender: &mut Sender,
-) -> Result<Option<String>, Gone> {
+) -> Option<String> {
     match asked {
-        Asked::Input { data } => Ok(type_in(shell, data.into()).await.err()),
+        Asked::Input { data } => type_in(shell, data.into()).await.err(),
         Asked::Seen { offset } => {
             shell.seen(viewer, offset);
-            Ok(None)
+            None
         }
         Asked::Resize { cols, rows } => match terminals::size(cols, rows) {
             Ok(size) => {
                 shell.resize(size);
-                Ok(None)
+                None
             }
-            Err(error) => Ok(Some(error.message())),
+            Err(error) => Some(error.message()),
         },
         Asked::FileUpload { path, data } => {
             let done = upload(ctx, shell, &path, data).await;
             let path = &path;
-            match done {
-                Ok(()) => tell(sender, &Told::FileUploaded { path }).await?,
+            let _gone = match done {
+                Ok(()) => tell(sender, &Told::FileUploaded { path }).await,
                 Err(error) => {
                     if matches!(error, Error::Internal { .. }) {
                         tracing::error!(%error, "an upload in a terminal failed");
                     }
                     let message = &error.message();
-                    tell(sender, &Told::FileUploadError { path, message }).await?;
+                    tell(sender, &Told::FileUploadError { path, message }).await
                 }
-            }
-            Ok(None)
+            };
+            None
         }
     }
 }
