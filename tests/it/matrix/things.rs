@@ -91,10 +91,11 @@ impl Things {
         let Some(at) = path.find("/{") else {
             return path.to_owned();
         };
-        let ends = endpoint.verb == Verb::Delete || path.ends_with("/delete");
+        let ends = path.ends_with("/delete")
+            || (endpoint.verb == Verb::Delete && !path.contains("/terminals"));
         let id = match &path[..at] {
             "/api/v1/containers" | "/containers" if ends => self.spare_container(server),
-            "/api/v1/containers" | "/containers" => self.container.clone(),
+            "/api/v1/containers" | "/containers" | "/ws/terminal" => self.container.clone(),
             "/api/v1/commands" | "/commands" | "/ws/jobs" => self.command.clone(),
             "/api/v1/admin/users" | "/admin/users" => self.target.clone(),
             "/api/v1/images" | "/images" => "nothing".to_owned(),
@@ -109,6 +110,7 @@ impl Things {
         };
         let rest = path[at..].split_once('}').map_or("", |(_, rest)| rest);
         let rest = rest.replace("{session_id}", &self.session(server, &self.target));
+        let rest = rest.replace("{name}", "main");
         format!("{}/{id}{rest}", &path[..at])
     }
 
