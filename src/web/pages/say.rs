@@ -218,6 +218,6 @@ mod tests {
         assert_eq!(bytes(300_000), "292 KiB");
         assert_eq!(bytes((1 << 20) - 1), "1023 KiB");
         assert_eq!(bytes(213 << 20), "213 MiB");
-        assert_eq!(bytes(u64::MAX), "16777216 TiB");
+        assert_eq!(bytes(u64::MAX), "16777215 TiB");
     }
 }

@@ -137,5 +137,8 @@ impl Socket {
     /// Ends it as a browser does.
     pub async fn close(mut self) {
         let _ended = self.0.close(None).await;
+        // It answers; who leaves before may take what was sent last with it.
+        let rest = async { while matches!(self.0.next().await, Some(Ok(_))) {} };
+        let _slow = tokio::time::timeout(Duration::from_secs(10), rest).await;
     }
 }
