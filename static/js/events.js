@@ -2,8 +2,11 @@
 // this cannot be heard, the page looks by itself every few seconds.
 
 const LONGEST = 30_000;
+/** How long a part of the page is believed, in milliseconds, when no event says otherwise. */
+const BELIEVED = 15_000;
+/** When each part was last asked for, by its id. */
+const askedAt = new Map();
 let wait = 500;
-let missed = false;
 let due = 0;
 
 /** Whether an event is about something that this page shows. */
@@ -33,8 +36,8 @@ function connect() {
   socket.addEventListener("open", () => {
     wait = 500;
     document.documentElement.dataset.events = "open";
-    if (missed) look();
-    missed = false;
+    // What happened since the page was made, or since events were last heard, was told to nobody.
+    look();
   });
   socket.addEventListener("message", ({ data }) => {
     const event = JSON.parse(data);
@@ -43,7 +46,6 @@ function connect() {
   });
   socket.addEventListener("close", ({ code }) => {
     delete document.documentElement.dataset.events;
-    missed = true;
     // The session ended, or may see other things now: the page says what is next.
     if (code === 1008) location.reload();
     else setTimeout(connect, wait + Math.random() * wait);
@@ -54,10 +56,22 @@ function connect() {
 // Where nothing is live, nothing is listened for.
 if (document.querySelector("[data-live], [data-box-id]")) connect();
 
-// What events tell of need not be asked for while they are heard; only measurements must.
-document.body.addEventListener("htmx:beforeRequest", (event) => {
-  const by = event.detail.requestConfig?.triggeringEvent;
-  const asked = by?.type === "changed" || event.detail.elt.tagName === "FORM";
+// What events tell of need not be asked for again and again while they are heard; only measurements
+// must. Listened for at the document, after everybody at the body who may put a look off: an event
+// is heard once, so what was put off, or failed on the way, is asked for at the next tick.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  const { elt, requestConfig } = event.detail;
+  if (event.defaultPrevented) {
+    askedAt.delete(elt.id);
+    return;
+  }
+  const by = requestConfig?.triggeringEvent;
+  const asked = by?.type === "changed" || elt.tagName === "FORM";
   const heard = document.documentElement.dataset.events === "open";
-  if (heard && !asked && !by && event.detail.elt.matches("[data-by-event]")) event.preventDefault();
+  const fresh = performance.now() - (askedAt.get(elt.id) ?? -Infinity) < BELIEVED;
+  if (heard && fresh && !asked && !by && elt.matches("[data-by-event]")) event.preventDefault();
+  else askedAt.set(elt.id, performance.now());
 });
+for (const failure of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
+  document.addEventListener(failure, ({ detail }) => askedAt.delete(detail.elt.id));
+}
