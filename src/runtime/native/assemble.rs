@@ -66,8 +66,17 @@ impl Plan {
         for dir in [&disk, &lower, &rootfs] {
             make_dir(dir, 0o711)?;
         }
-        disk::mount_disk(&self.disk, &disk)?;
-        self.mount_image(&lower)?;
+        // Each waits for the kernel a while, and neither needs the other.
+        let users = std::thread::scope(|scope| {
+            let users = std::thread::Builder::new()
+                .name("hzel-users".into())
+                .spawn_scoped(scope, || UserNamespace::new(self.record.slot))?;
+            disk::mount_disk(&self.disk, &disk)?;
+            users
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("the hzel-users thread failed")))
+        })?;
+        self.mount_image(&lower, &users)?;
         self.mount_overlay(&disk, &lower, &rootfs)?;
         let tree = Tree::open(&rootfs)?;
         let furnished = disk.join(FURNISHED);
@@ -80,11 +89,10 @@ impl Plan {
     }
 
     /// The image's tree, with its owners shifted to the container's ids.
-    fn mount_image(&self, at: &Path) -> io::Result<()> {
-        let users = UserNamespace::new(self.record.slot)?;
+    fn mount_image(&self, at: &Path, users: &UserNamespace) -> io::Result<()> {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let tree = open_tree(rustix::fs::CWD, &self.record.rootfs, flags)?;
-        shift_owners(tree.as_fd(), &users)?;
+        shift_owners(tree.as_fd(), users)?;
         let from_fd = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
         move_mount(&tree, "", rustix::fs::CWD, at, from_fd)?;
         Ok(())

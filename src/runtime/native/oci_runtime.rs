@@ -1,17 +1,20 @@
-//! Calling the OCI runtime binary: `crun`, `runc`, or any other with the same command line.
+//! Calling the OCI runtime binary: `crun`, `runc`, or any other with the same command line. To teach it
+//! the ways of one more, give it a [`Kind`].
 //!
 //! Only the standard verbs are used, so gVisor's `runsc` or Kata can be named instead. A verb's
 //! errors are read from the runtime's own log, which keeps them apart from a program's output.
 
 use std::io::{self, Read as _, Seek as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{MemfdFlags, Mode, SealFlags, fchmod, fcntl_add_seals, memfd_create};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::namespace;
@@ -60,6 +63,8 @@ pub struct OciRuntime {
     state: PathBuf,
     /// The mounts it is called among, where it cannot bear the host's.
     mounts: Option<Arc<OwnedFd>>,
+    /// What is executed in its place, as long as it is the same.
+    copy: Option<Arc<SealedCopy>>,
 }
 
 impl OciRuntime {
@@ -82,6 +87,7 @@ impl OciRuntime {
                 Ok(version) => {
                     let kind = Kind::of(&version);
                     return Ok(Self {
+                        copy: SealedCopy::of(&path, kind).map(Arc::new),
                         path,
                         kind,
                         version,
@@ -115,8 +121,13 @@ impl OciRuntime {
 
     /// A command line up to the verb. Nothing of the server's environment goes along.
     fn command(&self, log: &Log) -> Command {
-        let mut command = Command::new(&self.path);
+        let copy = self.copy.as_ref().filter(|copy| copy.is_of(&self.path));
+        let mut command = match copy {
+            Some(copy) => copy.command(),
+            None => Command::new(&self.path),
+        };
         command
+            .arg0(&self.path)
             .env_clear()
             .env("PATH", PLACES.join(":"))
             .current_dir("/");
@@ -249,6 +260,79 @@ pub(super) struct Running {
     pub log: Log,
     /// Read by the runtime some time after its start, through this process's descriptors.
     _description: Log,
+}
+
+/// The program's file in memory, sealed for ever.
+///
+/// `crun` and `runc` never run from a file that a container could write to through `/proc`: they make
+/// such a copy of themselves at every call, and start once more from it, unless they find that they run
+/// from one already. Made once, it saves each call that second start: a fifth of an `exec`.
+#[derive(Debug)]
+struct SealedCopy {
+    file: std::fs::File,
+    of: Identity,
+}
+
+/// What tells a file from the one that an upgrade puts in its place: device, inode, size, and the
+/// time of its last change in seconds and nanoseconds.
+type Identity = (u64, u64, u64, i64, i64);
+
+/// The seals by which the two know their copy: no more, no less.
+const SEALS: SealFlags = SealFlags::SEAL
+    .union(SealFlags::SHRINK)
+    .union(SealFlags::GROW)
+    .union(SealFlags::WRITE);
+
+impl SealedCopy {
+    /// `None` where there is nothing to gain, or where the copy does not run: a script finds nothing at
+    /// its path, and a host may forbid to run what is in memory.
+    fn of(path: &Path, kind: Kind) -> Option<Self> {
+        if kind == Kind::Other {
+            return None;
+        }
+        let copy = Self::make(path)
+            .inspect_err(|error| tracing::debug!(%error, "no copy of the OCI runtime"))
+            .ok()?;
+        let answer = copy
+            .command()
+            .arg("--version")
+            .stdin(Stdio::null())
+            .output();
+        answer
+            .is_ok_and(|answer| answer.status.success())
+            .then_some(copy)
+    }
+
+    fn make(path: &Path) -> io::Result<Self> {
+        let mut from = std::fs::File::open(path)?;
+        let of = identity(&from.metadata()?);
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let mut file = std::fs::File::from(memfd_create(c"hzel-oci-runtime", flags)?);
+        io::copy(&mut from, &mut file)?;
+        fchmod(&file, Mode::from_raw_mode(0o755))?;
+        fcntl_add_seals(&file, SEALS)?;
+        Ok(Self { file, of })
+    }
+
+    /// Whether the file at `path` is still the one that was copied.
+    fn is_of(&self, path: &Path) -> bool {
+        std::fs::metadata(path).is_ok_and(|found| identity(&found) == self.of)
+    }
+
+    /// Found by the child itself, among its own descriptors, and closed as it starts.
+    fn command(&self) -> Command {
+        Command::new(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+    }
+}
+
+fn identity(metadata: &std::fs::Metadata) -> Identity {
+    (
+        metadata.dev(),
+        metadata.ino(),
+        metadata.len(),
+        metadata.ctime(),
+        metadata.ctime_nsec(),
+    )
 }
 
 /// Waits for a child; `None` when it has not ended in time.
@@ -405,6 +489,31 @@ mod tests {
         assert_eq!(Kind::of("crun version 1.8.1"), Kind::Crun);
         assert_eq!(Kind::of("runc version 1.1.5+ds1"), Kind::Runc);
         assert_eq!(Kind::of("runsc version release-2024"), Kind::Other);
+    }
+
+    #[test]
+    fn the_copy_runs_and_is_given_up_with_its_original() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("crun");
+        std::fs::copy("/bin/true", &path).unwrap();
+        let copy = SealedCopy::of(&path, Kind::Crun).unwrap();
+        assert!(copy.command().status().unwrap().success());
+        assert!(copy.is_of(&path));
+        assert!(SealedCopy::of(&path, Kind::Other).is_none());
+        let sealed = io::Write::write(&mut &copy.file, b"other");
+        assert_eq!(
+            sealed.unwrap_err().kind(),
+            io::ErrorKind::PermissionDenied,
+            "nobody changes it"
+        );
+        // As a package manager does it.
+        let newer = dir.path().join("newer");
+        std::fs::copy("/bin/false", &newer).unwrap();
+        std::fs::rename(newer, &path).unwrap();
+        assert!(!copy.is_of(&path));
+        // A script needs its file.
+        std::fs::write(&path, "#!/bin/sh\nexit 0\n").unwrap();
+        assert!(SealedCopy::of(&path, Kind::Runc).is_none());
     }
 
     #[test]
