@@ -351,6 +351,8 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).replace('\0', "\u{FFFD}")
 }
 
+const STOPPED: &str = "The container stopped while the command ran";
+
 async fn execute(app: &App, row: &CommandRow) -> Ending {
     let spec: CommandSpec = match serde_json::from_str(&row.spec) {
         Ok(spec) => spec,
@@ -427,12 +429,14 @@ async fn execute(app: &App, row: &CommandRow) -> Ending {
             error: stopped_meanwhile(app, row, code).await,
             ..kept.ending(CommandStatus::Failed)
         },
+        // Its program never began, so what there is on the streams is the runtime's dismay.
+        Ok(Err(RuntimeError::CannotRun(_))) if is_stopping(app, row).await => could_not(STOPPED),
         Ok(Err(RuntimeError::CannotRun(why))) => Ending {
             error: Some(why),
             ..kept.ending(CommandStatus::Failed)
         },
         Ok(Err(RuntimeError::NotRunning | RuntimeError::NotFound)) | Err(_) => Ending {
-            error: Some("The container stopped while the command ran".into()),
+            error: Some(STOPPED.into()),
             ..kept.ending(CommandStatus::Failed)
         },
         Ok(Err(failure)) => {
@@ -448,9 +452,11 @@ async fn execute(app: &App, row: &CommandRow) -> Ending {
 
 /// Why a command that a signal ended was ended, when it was its container's stop.
 async fn stopped_meanwhile(app: &App, row: &CommandRow, code: i32) -> Option<String> {
-    if code < 128 {
-        return None;
-    }
+    (code >= 128 && is_stopping(app, row).await).then(|| STOPPED.to_owned())
+}
+
+/// Whether its container stands still, or is to.
+async fn is_stopping(app: &App, row: &CommandRow) -> bool {
     let id = row.container_id.clone();
     let stopping = app
         .db
@@ -461,7 +467,7 @@ async fn stopped_meanwhile(app: &App, row: &CommandRow, code: i32) -> Option<Str
             }))
         })
         .await;
-    matches!(stopping, Ok(true)).then(|| "The container stopped while the command ran".to_owned())
+    matches!(stopping, Ok(true))
 }
 
 type Output = tokio::sync::mpsc::Receiver<(Stream, Bytes)>;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::socket::{self, CloseCode, Gone, Incoming, Receiver, Sender};
+use super::utf8::Decoder;
 use crate::domain::access::Watch;
 use crate::domain::ctx::Ctx;
 use crate::domain::files;
@@ -197,15 +198,18 @@ async fn show(
     sender: &mut Sender,
     manner: Manner,
 ) -> Result<(CloseCode, &'static str), Gone> {
+    // A program may print a character in two steps, with any time between them.
+    let mut text = Decoder::default();
     loop {
         match viewer.next().await {
             Shown::Output(bytes) => {
                 let sending = async {
                     if manner.binary {
-                        sender.binary(bytes).await
-                    } else {
-                        let data = &String::from_utf8_lossy(&bytes);
-                        tell(sender, &Told::Output { data }).await
+                        return sender.binary(bytes).await;
+                    }
+                    match text.push(&bytes).as_str() {
+                        "" => Ok(()),
+                        data => tell(sender, &Told::Output { data }).await,
                     }
                 };
                 tokio::select! {
@@ -222,6 +226,9 @@ async fn show(
             }
             Shown::TooSlow => return Ok(too_slow()),
             Shown::Ended(why) => {
+                if let data @ "\u{FFFD}" = text.finish() {
+                    tell(sender, &Told::Output { data }).await?;
+                }
                 let (code, reason, is_fault) = farewell(why);
                 if is_fault {
                     tell(sender, &Told::Error { message: reason }).await?;
