@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 
@@ -14,11 +16,12 @@ use crate::domain::audit::{self, Action, Event, Outcome};
 use crate::domain::containers::{self, ContainerState};
 use crate::domain::ctx::Ctx;
 use crate::domain::ids::ContainerId;
+use crate::domain::page::Page;
 use crate::domain::permissions::Permissions;
 use crate::error::{Error, Result};
-use crate::runtime::{FileError, FileTree, MAX_PATH};
+use crate::runtime::{FileError, FileTree, MAX_LISTED, MAX_PATH};
 
-pub use crate::runtime::{FileArchive, FileInfo, FileKind, FileReader, Listing, NewOwner};
+pub use crate::runtime::{FileArchive, FileInfo, FileKind, FileReader, ListRange, NewAttributes};
 
 /// How much of an upload is gathered before it is written.
 const GATHERED: usize = 512 * 1024;
@@ -30,8 +33,8 @@ const MAX_ID: i64 = 65_535;
 /// What a path leads to.
 pub enum Content {
     File(FileInfo, Box<dyn FileReader>),
-    /// Sorted by name.
-    Directory(Listing),
+    /// A piece of it, sorted by the bytes of the names.
+    Directory(Page<FileInfo>),
 }
 
 /// The container, if its files may be worked with.
@@ -104,6 +107,7 @@ fn told(field: &str, failure: FileError) -> Error {
         FileError::TooMany => Error::RateLimited {
             retry_after: Duration::from_secs(1),
         },
+        FileError::Destination(failure) => told("to", *failure),
         FileError::Engine(failure) => Error::from_runtime(failure),
     }
 }
@@ -160,22 +164,55 @@ async fn recorded<T: Send + 'static>(
         .unwrap_or_else(|error| Err(Error::internal(error)))
 }
 
-/// What a path leads to, links followed.
+/// Which piece of a directory: at most `limit` entries, after those that the answer had which gave
+/// `cursor`. A directory that changes meanwhile loses and repeats nothing of what stays.
+///
+/// # Errors
+/// A validation error that names the field.
+pub fn range(limit: Option<i64>, cursor: Option<&str>) -> Result<ListRange> {
+    let whole = ListRange::default();
+    let most = match limit.map(usize::try_from) {
+        None => whole.most,
+        Some(Ok(most @ 1..=MAX_LISTED)) => most,
+        Some(_) => {
+            return Err(Error::field(
+                "limit",
+                format!("limit must be between 1 and {MAX_LISTED}"),
+            ));
+        }
+    };
+    let after = cursor.map(|cursor| {
+        let name = URL_SAFE_NO_PAD.decode(cursor).ok();
+        name.filter(|name| !name.is_empty())
+            .ok_or_else(|| Error::field("cursor", "cursor must be one that an earlier answer gave"))
+    });
+    let after = after.transpose()?.unwrap_or(whole.after);
+    Ok(ListRange { after, most })
+}
+
+/// What a path leads to, links followed; of a directory the piece `range`.
 ///
 /// # Errors
 /// [`Error::ContainerNotFound`], [`Error::Forbidden`]; a validation error of `path`, also for a
 /// device and its like; [`Error::Conflict`] when the container does not run; [`Error::NotFound`].
-pub async fn get(ctx: &Ctx, container: &str, at: Option<&str>) -> Result<Content> {
+pub async fn get(
+    ctx: &Ctx,
+    container: &str,
+    at: Option<&str>,
+    range: ListRange,
+) -> Result<Content> {
     let row = find(ctx, container).await?;
     let at = path("path", at)?;
     let tree = tree(ctx, &row).await?;
     match tree.open(&at).await {
         Ok((info, reader)) => Ok(Content::File(info, reader)),
         Err(FileError::IsDirectory) => {
-            let listing = tree.list(&at).await;
-            let mut listing = listing.map_err(|failure| told("path", failure))?;
-            listing.entries.sort_by(|a, b| a.name.cmp(&b.name));
-            Ok(Content::Directory(listing))
+            let listing = tree.list(&at, range).await;
+            let listing = listing.map_err(|failure| told("path", failure))?;
+            Ok(Content::Directory(Page {
+                items: listing.entries,
+                next: listing.next.map(|name| URL_SAFE_NO_PAD.encode(name)),
+            }))
         }
         Err(failure) => Err(told("path", failure)),
     }
@@ -194,11 +231,11 @@ pub async fn archive(ctx: &Ctx, container: &str, at: Option<&str>) -> Result<Box
         .map_err(|failure| told("path", failure))
 }
 
-/// A new owner's numbers.
+/// A new file's owner, in numbers, and its mode in octal.
 ///
 /// # Errors
 /// A validation error that names the field.
-pub fn owner(uid: Option<i64>, gid: Option<i64>) -> Result<NewOwner> {
+fn attributes(uid: Option<i64>, gid: Option<i64>, mode: Option<&str>) -> Result<NewAttributes> {
     let number = |field: &str, value: Option<i64>| {
         value
             .map(|value| {
@@ -209,9 +246,10 @@ pub fn owner(uid: Option<i64>, gid: Option<i64>) -> Result<NewOwner> {
             })
             .transpose()
     };
-    Ok(NewOwner {
+    Ok(NewAttributes {
         uid: number("uid", uid)?,
         gid: number("gid", gid)?,
+        mode: mode.map(parse_mode).transpose()?,
     })
 }
 
@@ -221,6 +259,8 @@ pub struct NewFile<'a> {
     pub path: Option<&'a str>,
     pub uid: Option<i64>,
     pub gid: Option<i64>,
+    /// In octal.
+    pub mode: Option<&'a str>,
     /// How many bytes are to come, where that was announced.
     pub length: Option<u64>,
 }
@@ -239,10 +279,16 @@ pub async fn put(
 ) -> Result<FileInfo> {
     let row = find(ctx, container).await?;
     let at = path("path", new.path)?;
-    let owner = owner(new.uid, new.gid)?;
+    if at.ends_with('/') {
+        return Err(Error::field(
+            "path",
+            "path must end with the file's name, not with a /",
+        ));
+    }
+    let attributes = attributes(new.uid, new.gid, new.mode)?;
     let change = Change::new(Action::FileUpload, &row, &at);
     let mut unfinished = Unfinished(Some((ctx.clone(), change.clone())));
-    let filled = fill(ctx, &row, &at, owner, new.length, body).await;
+    let filled = fill(ctx, &row, &at, attributes, new.length, body).await;
     unfinished.0 = None;
     match filled {
         Ok((writer, size)) => {
@@ -262,7 +308,7 @@ async fn fill(
     ctx: &Ctx,
     row: &ContainerRow,
     at: &str,
-    owner: NewOwner,
+    attributes: NewAttributes,
     length: Option<u64>,
     body: impl Stream<Item = Result<Bytes>>,
 ) -> Result<(Box<dyn crate::runtime::FileWriter>, u64)> {
@@ -275,7 +321,7 @@ async fn fill(
     }
     let tree = tree(ctx, row).await?;
     let failed = |failure| told("path", failure);
-    let mut writer = tree.create(at, owner).await.map_err(failed)?;
+    let mut writer = tree.create(at, attributes).await.map_err(failed)?;
     let mut body = std::pin::pin!(body);
     let (mut gathered, mut size) = (BytesMut::new(), 0_u64);
     loop {
@@ -344,8 +390,7 @@ pub async fn make_dir(
     recorded(ctx, change, async move {
         let tree = tree(&inner, &row).await?;
         let failed = |failure| told("path", failure);
-        let made = tree.make_dir(&at, parents, NewOwner::default()).await;
-        made.map_err(failed)?;
+        tree.make_dir(&at, parents).await.map_err(failed)?;
         tree.stat(&at).await.map_err(failed)
     })
     .await
@@ -452,9 +497,33 @@ mod tests {
 
     #[test]
     fn owners_are_the_containers() {
-        assert_eq!(owner(Some(0), None).unwrap().uid, Some(0));
+        assert_eq!(attributes(Some(0), None, None).unwrap().uid, Some(0));
+        assert_eq!(
+            attributes(None, None, Some("755")).unwrap().mode,
+            Some(0o755)
+        );
         for bad in [-1, 65_536, i64::MAX] {
-            assert_eq!(owner(None, Some(bad)).unwrap_err().fields()[0].field, "gid");
+            let error = attributes(None, Some(bad), None).unwrap_err();
+            assert_eq!(error.fields()[0].field, "gid");
         }
+    }
+
+    #[test]
+    fn pieces_have_bounds_and_a_beginning() {
+        assert_eq!(range(None, None).unwrap().most, MAX_LISTED);
+        for bad in [0, -1, 10_001, i64::MAX] {
+            assert_eq!(
+                range(Some(bad), None).unwrap_err().fields()[0].field,
+                "limit"
+            );
+        }
+        for bad in ["", "?", "a b", "ä"] {
+            assert_eq!(
+                range(None, Some(bad)).unwrap_err().fields()[0].field,
+                "cursor"
+            );
+        }
+        let cursor = URL_SAFE_NO_PAD.encode(b"a\xff");
+        assert_eq!(range(Some(2), Some(&cursor)).unwrap().after, b"a\xff");
     }
 }

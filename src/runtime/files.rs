@@ -14,7 +14,7 @@ use super::RuntimeError;
 
 /// Longest path, in bytes, as the kernel has it.
 pub const MAX_PATH: usize = 4096;
-/// Most entries of a directory that are listed.
+/// Most entries of a directory that are listed at once.
 pub const MAX_LISTED: usize = 10_000;
 
 /// What a name leads to.
@@ -70,20 +70,40 @@ pub struct FileInfo {
     pub tag: String,
 }
 
-/// A directory's entries, in no order.
+/// Which of a directory's entries, in the order of their names' bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListRange {
+    /// The name before the first; empty for all.
+    pub after: Vec<u8>,
+    /// At most so many, and never more than [`MAX_LISTED`].
+    pub most: usize,
+}
+
+impl Default for ListRange {
+    fn default() -> Self {
+        Self {
+            after: Vec::new(),
+            most: MAX_LISTED,
+        }
+    }
+}
+
+/// A piece of a directory, in the order of the names' bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
     pub entries: Vec<FileInfo>,
-    /// Whether there are more than [`MAX_LISTED`].
-    pub truncated: bool,
+    /// The name that the next piece comes after, if there is one.
+    pub next: Option<Vec<u8>>,
 }
 
-/// To whom a file is to belong, by the container's ids. Without a word about it a new one belongs to
-/// root, and one that is replaced keeps its owner.
+/// Owner, by the container's ids, and mode. Without a word about it a new file belongs to root, and one
+/// that is replaced keeps what it had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct NewOwner {
+pub struct NewAttributes {
     pub uid: Option<u32>,
     pub gid: Option<u32>,
+    /// The lower twelve bits.
+    pub mode: Option<u32>,
 }
 
 /// Why an operation on a file did not happen.
@@ -125,6 +145,9 @@ pub enum FileError {
     InUse,
     #[error("the directories lie too deep in each other")]
     TooDeep,
+    /// What is wrong with where something is to be moved to, rather than with the thing.
+    #[error("the new place: {0}")]
+    Destination(Box<FileError>),
     /// More at once than one container may have.
     #[error("too many files of this container are being transferred")]
     TooMany,
@@ -139,18 +162,23 @@ pub enum FileError {
 pub trait FileTree: Send + Sync {
     /// What a path leads to, links followed.
     async fn stat(&self, path: &str) -> Result<FileInfo, FileError>;
-    /// A directory's entries; links among them are not followed.
-    async fn list(&self, path: &str) -> Result<Listing, FileError>;
+    /// A piece of a directory's entries; links among them are not followed.
+    async fn list(&self, path: &str, range: ListRange) -> Result<Listing, FileError>;
     /// A regular file's content.
     async fn open(&self, path: &str) -> Result<(FileInfo, Box<dyn FileReader>), FileError>;
     /// A tar of a directory or a file, without what is mounted below it.
     async fn archive(&self, path: &str) -> Result<Box<dyn FileArchive>, FileError>;
     /// Makes or replaces a regular file when [`FileWriter::finish`] is called, and not before.
-    /// A new one has the mode 0644; one that is replaced keeps its mode.
-    async fn create(&self, path: &str, owner: NewOwner) -> Result<Box<dyn FileWriter>, FileError>;
+    /// Without another being given, a new one has the mode 0644, and one that is replaced keeps its
+    /// own.
+    async fn create(
+        &self,
+        path: &str,
+        attributes: NewAttributes,
+    ) -> Result<Box<dyn FileWriter>, FileError>;
     /// Makes a directory of mode 0755, with `parents` those above it too, and then one that is
     /// there is no error.
-    async fn make_dir(&self, path: &str, parents: bool, owner: NewOwner) -> Result<(), FileError>;
+    async fn make_dir(&self, path: &str, parents: bool) -> Result<(), FileError>;
     /// Renames what has the name, not what a link leads to; with `overwrite` over what is there.
     async fn rename(&self, from: &str, to: &str, overwrite: bool) -> Result<(), FileError>;
     /// Removes what has the name, not what a link leads to; with `recursive` all that is in it.

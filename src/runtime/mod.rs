@@ -24,8 +24,8 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use crate::domain::ids::ContainerId;
 
 pub use self::files::{
-    FileArchive, FileError, FileInfo, FileKind, FileReader, FileTree, FileWriter, Listing,
-    MAX_LISTED, MAX_PATH, NewOwner,
+    FileArchive, FileError, FileInfo, FileKind, FileReader, FileTree, FileWriter, ListRange,
+    Listing, MAX_LISTED, MAX_PATH, NewAttributes,
 };
 
 /// Everything a driver needs to make and start a container.

@@ -268,6 +268,10 @@ fn operation(endpoint: &Endpoint, doc: &Doc, schemas: &mut Map<String, Value>) -
             "mine" | "force" | "recursive" => json!({ "type": "boolean" }),
             "tail" => json!({ "type": "integer", "minimum": 1, "maximum": 10_000 }),
             "uid" | "gid" => json!({ "type": "integer", "minimum": 0, "maximum": 65_535 }),
+            // Of a directory's entries; other lists have theirs below.
+            "limit" => {
+                json!({ "type": "integer", "minimum": 1, "maximum": crate::runtime::MAX_LISTED })
+            }
             "wait_seconds" => json!({ "type": "integer", "minimum": 0, "maximum": 60 }),
             _ => json!({ "type": "string" }),
         };

@@ -2,7 +2,7 @@
 //!
 //! To show more of a file, extend [`FileView`].
 
-use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::header::{self, Accept, Header as _, Quality};
 use actix_web::web::{Path, Payload};
 use actix_web::{HttpRequest, HttpResponse, Responder};
 use futures_util::StreamExt;
@@ -15,7 +15,7 @@ use crate::domain::time::Time;
 use crate::error::{Error, Result};
 use crate::web::download;
 use crate::web::extract::{self, Json, Query, QueryWhole};
-use crate::web::reply::{Data, Reply};
+use crate::web::reply::{Data, Listed, Reply};
 
 /// A file, a directory, or what else has a name.
 #[derive(Serialize, ToSchema)]
@@ -52,18 +52,21 @@ impl From<FileInfo> for FileView {
     }
 }
 
-/// `?path=`.
+/// `?path=&limit=&cursor=`.
 #[derive(Debug, Deserialize)]
 pub struct AtQuery {
     path: Option<String>,
+    limit: Option<QueryWhole>,
+    cursor: Option<String>,
 }
 
-/// `?path=&uid=&gid=`.
+/// `?path=&uid=&gid=&mode=`.
 #[derive(Debug, Deserialize)]
 pub struct PutQuery {
     path: Option<String>,
     uid: Option<QueryWhole>,
     gid: Option<QueryWhole>,
+    mode: Option<String>,
 }
 
 /// `?path=&recursive=`.
@@ -102,11 +105,12 @@ pub struct ChmodBody {
     mode: String,
 }
 
-fn accepts_tar(headers: &HeaderMap) -> bool {
-    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
-    accept.is_some_and(|text| {
-        text.split(',')
-            .any(|one| one.split(';').next().map(str::trim) == Some(download::TAR))
+/// Whether a tar is asked for by name; `q=0` says that it is not wanted.
+fn accepts_tar(request: &HttpRequest) -> bool {
+    Accept::parse(request).is_ok_and(|accept| {
+        accept
+            .iter()
+            .any(|one| one.item == download::TAR && one.quality != Quality::ZERO)
     })
 }
 
@@ -120,23 +124,20 @@ pub async fn get(
     id: Path<String>,
     query: Query<AtQuery>,
 ) -> Result<HttpResponse> {
-    let path = query.0.path.as_deref().unwrap_or("/");
-    if accepts_tar(request.headers()) {
+    let AtQuery {
+        path,
+        limit,
+        cursor,
+    } = query.0;
+    let path = path.as_deref().unwrap_or("/");
+    let range = files::range(limit.map(|whole| whole.0), cursor.as_deref())?;
+    if accepts_tar(&request) {
         let archive = files::archive(&ctx, &id, Some(path)).await?;
         return Ok(download::archive(&request, path, archive));
     }
-    match files::get(&ctx, &id, Some(path)).await? {
+    match files::get(&ctx, &id, Some(path), range).await? {
         Content::File(info, reader) => Ok(download::file(&request, &info, reader)),
-        Content::Directory(listing) => {
-            let views: Vec<FileView> = listing.entries.into_iter().map(Into::into).collect();
-            let mut answer = Data(views).respond_to(&request);
-            if listing.truncated {
-                let name = header::HeaderName::from_static("x-truncated");
-                let value = header::HeaderValue::from_static("true");
-                answer.headers_mut().insert(name, value);
-            }
-            Ok(answer)
-        }
+        Content::Directory(page) => Ok(Listed(page.map(FileView::from)).respond_to(&request)),
     }
 }
 
@@ -155,6 +156,7 @@ pub async fn put(
         path: query.0.path.as_deref(),
         uid: query.0.uid.map(|whole| whole.0),
         gid: query.0.gid.map(|whole| whole.0),
+        mode: query.0.mode.as_deref(),
         length,
     };
     let encoding = request.headers().get(header::CONTENT_ENCODING);

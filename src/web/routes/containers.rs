@@ -146,10 +146,11 @@ pub(super) const TABLE: &[Endpoint] = &[
     .scope(Scope::Terminal)
     .doc(
         Doc::new(
-            "A file's bytes, or a directory's entries sorted by name; with Accept: \
-             application/x-tar a tar of either. Ranges and ETags are honoured",
+            "A file's bytes, or a directory's entries in the order of their names' bytes, at \
+             most 10,000 at once; with Accept: application/x-tar a tar of either. Ranges and \
+             ETags are honoured",
         )
-        .query(&["path"])
+        .query(&["path", "limit", "cursor"])
         .answers(Shape::list::<files::FileView>())
         .sends(&["application/octet-stream", "application/x-tar"]),
     ),
@@ -161,10 +162,10 @@ pub(super) const TABLE: &[Endpoint] = &[
     .streams()
     .doc(
         Doc::new(
-            "Makes or replaces a file with the request's body, at once and when it is whole. \
-             Idempotency-Key is ignored",
+            "Makes or replaces a file with the request's body, at once and when it is whole; \
+             its mode in octal digits. Idempotency-Key is ignored",
         )
-        .query(&["path", "uid", "gid"])
+        .query(&["path", "uid", "gid", "mode"])
         .answers(Shape::of::<files::FileView>()),
     ),
     Endpoint::api(Delete, "/api/v1/containers/{id}/files", Any, |r| {

@@ -1,5 +1,6 @@
 //! Files of containers: what is put is fetched, and whoever's it is stays so.
 
+mod lists;
 mod transfers;
 mod walls;
 
@@ -371,6 +372,18 @@ async fn owners(server: &mut Server) {
     .await;
     files.put("/srv/tool", "#!/bin/sh\n").await.data();
     assert_eq!(output(server, &id, "stat -c %a /srv/tool").await, "4755");
+    // A mode that is given counts, also for the one that is there.
+    for mode in ["0755", "600"] {
+        let query = [("path", "/srv/tool"), ("mode", mode)];
+        let made = send(files.request("PUT", &query).body("#!/bin/sh\n")).await;
+        assert_eq!(made.data()["mode"], format!("{mode:0>4}"));
+    }
+    for mode in ["rwx", "", "888", "00755"] {
+        let query = [("path", "/srv/tool"), ("mode", mode)];
+        let reply = send(files.request("PUT", &query).body("x")).await;
+        reply.is(400, "VALIDATION_FAILED");
+        assert!(reply.message().starts_with("mode"), "{reply:?}");
+    }
     for (uid, gid) in [("65536", "0"), ("-1", "0"), ("0", "99999999999999999999")] {
         let query = [("path", "/srv/x"), ("uid", uid), ("gid", gid)];
         let reply = send(files.request("PUT", &query).body("x")).await;
@@ -506,6 +519,24 @@ async fn refusals(server: &mut Server) {
     reply.is(400, "BAD_REQUEST").says("path is required");
     let reply = files.post("move", json!({ "from": "/x" })).await;
     reply.is(400, "BAD_REQUEST").says("to is required");
+    // What is wrong with the new place is said of that.
+    let reply = files
+        .post("move", json!({ "from": "/root/mine", "to": "/proc/mine" }))
+        .await;
+    assert!(reply.message().starts_with("to:"), "{reply:?}");
+    let reply = files
+        .post(
+            "move",
+            json!({ "from": "/proc/uptime", "to": "/root/mine2" }),
+        )
+        .await;
+    assert!(!reply.message().starts_with("to:"), "{reply:?}");
+    let reply = files.put("/root/", "x").await;
+    reply.is(400, "VALIDATION_FAILED");
+    let reply = send(files.request("GET", &[("path", "/"), ("limit", "0")])).await;
+    reply.is(400, "VALIDATION_FAILED");
+    let reply = send(files.request("GET", &[("path", "/"), ("cursor", "%")])).await;
+    reply.is(400, "VALIDATION_FAILED");
     files.get("/root/nothing").await.is(404, "NOT_FOUND");
     files.get("/etc/passwd/x").await.is(404, "NOT_FOUND");
     files.put("/no/such/place", "x").await.is(404, "NOT_FOUND");

@@ -11,7 +11,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::place::{Place, info, kind_of, own_name, require_stored, told};
-use crate::runtime::{FileError, FileInfo, FileKind, NewOwner};
+use crate::runtime::{FileError, FileInfo, FileKind, NewAttributes};
 
 /// Of a new file.
 const MODE: u32 = 0o644;
@@ -20,7 +20,7 @@ const MODE: u32 = 0o644;
 pub(super) struct Draft {
     file: OwnedFd,
     place: Place,
-    owner: NewOwner,
+    attributes: NewAttributes,
     /// Its name for the time being, where the file system knows no files without one.
     named: Option<CString>,
 }
@@ -30,7 +30,7 @@ impl Draft {
     pub(super) fn new(
         root: BorrowedFd<'_>,
         path: &str,
-        owner: NewOwner,
+        attributes: NewAttributes,
     ) -> Result<Self, FileError> {
         let place = Place::followed(root, path)?;
         if let Some(stat) = place.stat()?
@@ -53,7 +53,7 @@ impl Draft {
         Ok(Self {
             file,
             place,
-            owner,
+            attributes,
             named,
         })
     }
@@ -80,13 +80,14 @@ impl Draft {
         }
         // A link may have come in between; its own mode and owner say nothing.
         let old = old.filter(|stat| kind_of(stat) == FileKind::File);
-        let uid = self.owner.uid.or(old.as_ref().map(|old| old.st_uid));
-        let gid = self.owner.gid.or(old.as_ref().map(|old| old.st_gid));
+        let uid = self.attributes.uid.or(old.as_ref().map(|old| old.st_uid));
+        let gid = self.attributes.gid.or(old.as_ref().map(|old| old.st_gid));
         if uid.is_some() || gid.is_some() {
             let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
             fchown(&self.file, uid, gid).map_err(told)?;
         }
-        let mode = old.map_or(MODE, |old| old.st_mode & 0o7777);
+        let kept = old.map_or(MODE, |old| old.st_mode & 0o7777);
+        let mode = self.attributes.mode.unwrap_or(kept);
         fchmod(&self.file, Mode::from_raw_mode(mode)).map_err(told)?;
         self.give_name()?;
         let stat = fstat(&self.file).map_err(told)?;

@@ -12,14 +12,16 @@ mod gate;
 mod place;
 mod walk;
 
+use std::collections::BinaryHeap;
+use std::ffi::CString;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use rustix::fs::{
-    AtFlags, Dir, Gid, Mode, OFlags, RenameFlags, Uid, chmodat, chownat, fstat, mkdirat,
-    renameat_with, statat, unlinkat,
+    AtFlags, Dir, Mode, OFlags, RenameFlags, chmodat, fstat, mkdirat, renameat_with, statat,
+    unlinkat,
 };
 use rustix::io::Errno;
 
@@ -35,8 +37,8 @@ use super::engine::Live;
 use super::fault::{Context as _, failed};
 use super::tenant::Tenant;
 use crate::runtime::{
-    FileArchive, FileError, FileInfo, FileKind, FileReader, FileTree, FileWriter, Listing,
-    MAX_LISTED, NewOwner, RuntimeError,
+    FileArchive, FileError, FileInfo, FileKind, FileReader, FileTree, FileWriter, ListRange,
+    Listing, MAX_LISTED, NewAttributes, RuntimeError,
 };
 
 const WHAT: &str = "could not work with the container's files";
@@ -112,9 +114,10 @@ impl FileTree for Files {
         self.once(LIGHT, move |root, _| stat(root, &path)).await
     }
 
-    async fn list(&self, path: &str) -> Result<Listing, FileError> {
+    async fn list(&self, path: &str, range: ListRange) -> Result<Listing, FileError> {
         let path = path.to_owned();
-        self.once(LIST, move |root, _| list(root, &path)).await
+        self.once(LIST, move |root, gate| list(root, &path, &range, gate))
+            .await
     }
 
     async fn open(&self, path: &str) -> Result<(FileInfo, Box<dyn FileReader>), FileError> {
@@ -147,11 +150,15 @@ impl FileTree for Files {
         }))
     }
 
-    async fn create(&self, path: &str, owner: NewOwner) -> Result<Box<dyn FileWriter>, FileError> {
+    async fn create(
+        &self,
+        path: &str,
+        attributes: NewAttributes,
+    ) -> Result<Box<dyn FileWriter>, FileError> {
         let path = path.to_owned();
         let (held, permit) = self
             .begin(LIGHT, move |root, gate| {
-                Ok(gate.hold(Draft::new(root, &path, owner)?))
+                Ok(gate.hold(Draft::new(root, &path, attributes)?))
             })
             .await?;
         let live = Arc::clone(&self.live);
@@ -162,9 +169,9 @@ impl FileTree for Files {
         }))
     }
 
-    async fn make_dir(&self, path: &str, parents: bool, owner: NewOwner) -> Result<(), FileError> {
+    async fn make_dir(&self, path: &str, parents: bool) -> Result<(), FileError> {
         let path = path.to_owned();
-        self.once(LIGHT, move |root, _| make_dir(root, &path, parents, owner))
+        self.once(LIGHT, move |root, _| make_dir(root, &path, parents))
             .await
     }
 
@@ -259,21 +266,43 @@ fn shown_name(path: &str) -> &[u8] {
     split(path).map_or(b"/", |(_, name)| name.as_bytes())
 }
 
-fn list(root: BorrowedFd<'_>, path: &str) -> Result<Listing, FileError> {
+/// A directory may hold any number of names: no more are kept than are asked for, the first of those
+/// that come after the given one, and only these are looked at.
+fn list(
+    root: BorrowedFd<'_>,
+    path: &str,
+    range: &ListRange,
+    gate: &Gate,
+) -> Result<Listing, FileError> {
     let fd = point_at(root, path, OFlags::DIRECTORY).map_err(told)?;
     let dir = open_pointed(fd.as_fd(), OFlags::RDONLY | OFlags::DIRECTORY).map_err(told)?;
     let mut names = Dir::read_from(&dir).map_err(told)?;
-    let mut listing = Listing::default();
+    let most = range.most.min(MAX_LISTED);
+    // The greatest of the kept is on top, the first to go.
+    let mut kept = BinaryHeap::<CString>::new();
     while let Some(entry) = names.read() {
+        if gate.is_closing() {
+            return Err(RuntimeError::NotRunning.into());
+        }
         let entry = entry.map_err(told)?;
         let name = entry.file_name();
-        if name == c"." || name == c".." {
+        if name == c"." || name == c".." || name.to_bytes() <= range.after.as_slice() {
             continue;
         }
-        if listing.entries.len() == MAX_LISTED {
-            listing.truncated = true;
-            break;
+        // One more than asked for: whether it comes tells whether there is a next piece.
+        if kept.len() <= most {
+            kept.push(name.to_owned());
+        } else if let Some(mut greatest) = kept.peek_mut()
+            && name < greatest.as_c_str()
+        {
+            *greatest = name.to_owned();
         }
+    }
+    let mut kept = kept.into_sorted_vec();
+    let more = kept.len() > most;
+    kept.truncate(most);
+    let mut listing = Listing::default();
+    for name in &kept {
         let stat = match statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             // Removed meanwhile; or one of the kernel's that cannot be looked at.
@@ -285,6 +314,7 @@ fn list(root: BorrowedFd<'_>, path: &str) -> Result<Listing, FileError> {
             .flatten();
         listing.entries.push(info(name.to_bytes(), &stat, target));
     }
+    listing.next = kept.pop().filter(|_| more).map(CString::into_bytes);
     Ok(listing)
 }
 
@@ -310,12 +340,7 @@ fn archive(root: BorrowedFd<'_>, path: &str) -> Result<Archive, FileError> {
     Archive::new(fd.as_fd(), name)
 }
 
-fn make_dir(
-    root: BorrowedFd<'_>,
-    path: &str,
-    parents: bool,
-    owner: NewOwner,
-) -> Result<(), FileError> {
+fn make_dir(root: BorrowedFd<'_>, path: &str, parents: bool) -> Result<(), FileError> {
     if parents {
         let trimmed = path.trim_end_matches('/');
         let ends = trimmed.match_indices('/').map(|(at, _)| at);
@@ -325,12 +350,12 @@ fn make_dir(
         {
             match point_at(root, above, OFlags::DIRECTORY) {
                 Ok(_) => {}
-                Err(Errno::NOENT) => make_one(&Place::of(root, above)?, owner)?,
+                Err(Errno::NOENT) => make_one(&Place::of(root, above)?)?,
                 Err(error) => return Err(told(error)),
             }
         }
     }
-    match make_one(&Place::of(root, path)?, owner) {
+    match make_one(&Place::of(root, path)?) {
         Err(FileError::Exists) if parents => point_at(root, path, OFlags::DIRECTORY)
             .map(drop)
             .map_err(told),
@@ -338,21 +363,14 @@ fn make_dir(
     }
 }
 
-fn make_one(place: &Place, owner: NewOwner) -> Result<(), FileError> {
-    mkdirat(&place.dir, &place.name, Mode::from_raw_mode(0o755)).map_err(told)?;
-    if owner == NewOwner::default() {
-        return Ok(());
-    }
-    let (uid, gid) = (owner.uid.map(Uid::from_raw), owner.gid.map(Gid::from_raw));
-    chownat(&place.dir, &place.name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).map_err(told)
+fn make_one(place: &Place) -> Result<(), FileError> {
+    mkdirat(&place.dir, &place.name, Mode::from_raw_mode(0o755)).map_err(told)
 }
 
 fn rename(root: BorrowedFd<'_>, from: &str, to: &str, overwrite: bool) -> Result<(), FileError> {
-    let (from, to) = (Place::of(root, from)?, Place::of(root, to)?);
+    let from = Place::of(root, from)?;
     require_stored(&from.stat()?.ok_or(FileError::NotFound)?)?;
-    if let Some(there) = to.stat()? {
-        require_stored(&there)?;
-    }
+    let to = destination(root, to).map_err(|error| FileError::Destination(Box::new(error)))?;
     let flags = if overwrite {
         RenameFlags::empty()
     } else {
@@ -360,8 +378,19 @@ fn rename(root: BorrowedFd<'_>, from: &str, to: &str, overwrite: bool) -> Result
     };
     renameat_with(&from.dir, &from.name, &to.dir, &to.name, flags).map_err(|error| match error {
         Errno::INVAL => FileError::Invalid("a directory cannot be moved into itself"),
+        // Of these two the name that is taken is the new one.
+        error @ (Errno::ISDIR | Errno::NOTDIR) => FileError::Destination(Box::new(told(error))),
         error => told(error),
     })
+}
+
+/// Where something is to be moved: a directory, and a name that is free or that of something stored.
+fn destination(root: BorrowedFd<'_>, path: &str) -> Result<Place, FileError> {
+    let place = Place::of(root, path)?;
+    if let Some(there) = place.stat()? {
+        require_stored(&there)?;
+    }
+    Ok(place)
 }
 
 fn remove(root: BorrowedFd<'_>, path: &str, recursive: bool, gate: &Gate) -> Result<(), FileError> {

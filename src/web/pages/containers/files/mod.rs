@@ -12,7 +12,7 @@ use askama::Template;
 
 pub use self::forms::{chmod, delete, mkdir, rename, upload};
 use super::detail::{self, Detail, Tab};
-use crate::domain::files::{self, Content, FileInfo, FileKind, FileReader};
+use crate::domain::files::{self, Content, FileInfo, FileKind, FileReader, ListRange};
 use crate::error::{Error, Result};
 use crate::web::download;
 use crate::web::extract::Query;
@@ -61,6 +61,8 @@ pub struct Asked {
     /// The first row of the piece.
     #[serde(default)]
     from: usize,
+    /// Where a directory goes on that has too many entries to be sorted at once.
+    cursor: Option<String>,
 }
 
 impl Asked {
@@ -164,32 +166,35 @@ impl Place {
         }
     }
 
-    fn href(&self, path: &str, sort: Sort, reverse: bool, hidden: bool, from: usize) -> String {
+    /// A path, looked at as `asked` says.
+    fn href(&self, path: &str, asked: &Asked) -> String {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         query.append_pair("path", path);
-        if sort != Sort::Name {
-            query.append_pair("sort", sort.as_str());
+        if asked.sort != Sort::Name {
+            query.append_pair("sort", asked.sort.as_str());
         }
-        for (name, on) in [("reverse", reverse), ("hidden", hidden)] {
+        for (name, on) in [("reverse", asked.reverse), ("hidden", asked.hidden)] {
             if on {
                 query.append_pair(name, "true");
             }
         }
-        if from > 0 {
-            query.append_pair("from", &from.to_string());
+        if asked.from > 0 {
+            query.append_pair("from", &asked.from.to_string());
+        }
+        if let Some(cursor) = &asked.cursor {
+            query.append_pair("cursor", cursor);
         }
         format!("{}?{}", self.base, query.finish())
     }
 
-    /// Another path, looked at in the same way.
+    /// Another path, from its beginning, looked at in the same way.
     fn href_at(&self, path: &str) -> String {
-        let Asked {
-            sort,
-            reverse,
-            hidden,
-            ..
-        } = self.asked;
-        self.href(path, sort, reverse, hidden, 0)
+        let asked = Asked {
+            from: 0,
+            cursor: None,
+            ..self.asked.clone()
+        };
+        self.href(path, &asked)
     }
 
     fn crumbs(&self) -> Vec<Crumb> {
@@ -218,8 +223,8 @@ pub struct FilesPage {
     /// How many there are, the hidden ones included if they are shown.
     pub count: usize,
     pub hidden: usize,
-    /// Whether not even all are counted.
-    pub truncated: bool,
+    /// Where there are more than are counted: the cursor of those.
+    pub rest: Option<String>,
     pub form: Form,
     /// Whether there is a list: the path leads to a directory, and the box runs.
     pub listed: bool,
@@ -249,19 +254,19 @@ impl FilesPage {
 
     /// The same list by another column; by the same, the other way round.
     fn by(&self, sort: &str) -> String {
-        let Asked {
-            sort: now,
-            reverse,
-            hidden,
-            ..
-        } = self.place.asked;
+        let now = &self.place.asked;
         let sort = match sort {
             "size" => Sort::Size,
             "time" => Sort::Time,
             _ => Sort::Name,
         };
-        let reverse = now == sort && !reverse;
-        self.place.href(&self.place.path, sort, reverse, hidden, 0)
+        let asked = Asked {
+            sort,
+            reverse: now.sort == sort && !now.reverse,
+            from: 0,
+            ..now.clone()
+        };
+        self.place.href(&self.place.path, &asked)
     }
 
     /// For `aria-sort`.
@@ -281,28 +286,31 @@ impl FilesPage {
     }
 
     fn other_hidden(&self) -> String {
-        let Asked {
-            sort,
-            reverse,
-            hidden,
-            ..
-        } = self.place.asked;
-        self.place.href(&self.place.path, sort, reverse, !hidden, 0)
+        let now = &self.place.asked;
+        let asked = Asked {
+            hidden: !now.hidden,
+            from: 0,
+            ..now.clone()
+        };
+        self.place.href(&self.place.path, &asked)
     }
 
     fn next(&self) -> Option<String> {
-        let Asked {
-            sort,
-            reverse,
-            hidden,
-            from,
-            ..
-        } = self.place.asked;
-        let next = from.saturating_add(ROWS);
-        (next < self.count).then(|| {
-            self.place
-                .href(&self.place.path, sort, reverse, hidden, next)
-        })
+        let now = &self.place.asked;
+        let from = now.from.saturating_add(ROWS);
+        let asked = if from < self.count {
+            Asked {
+                from,
+                ..now.clone()
+            }
+        } else {
+            Asked {
+                from: 0,
+                cursor: Some(self.rest.clone()?),
+                ..now.clone()
+            }
+        };
+        Some(self.place.href(&self.place.path, &asked))
     }
 
     fn download(&self, path: &str, tar: bool) -> String {
@@ -431,12 +439,13 @@ async fn render(
         rows: Vec::new(),
         count: 0,
         hidden: 0,
-        truncated: false,
+        rest: None,
         form,
         listed: false,
         limit: say::bytes(frame.ctx.app().config.upload_limit),
     };
-    let content = files::get(&frame.ctx, id, Some(&page.place.path)).await;
+    let range = files::range(None, page.place.asked.cursor.as_deref())?;
+    let content = files::get(&frame.ctx, id, Some(&page.place.path), range).await;
     let failure = match (content, failure) {
         (Ok(Content::File(info, reader)), None) => {
             return html(&file(frame, page, info, reader).await?);
@@ -444,7 +453,7 @@ async fn render(
         (Ok(Content::File(..)), Some(failure)) => return Err(failure),
         (Ok(Content::Directory(listing)), failure) => {
             let asked = &page.place.asked;
-            let mut entries = listing.entries;
+            let mut entries = listing.items;
             let all = entries.len();
             if !asked.hidden {
                 entries.retain(|info| !info.name.starts_with('.'));
@@ -461,7 +470,7 @@ async fn render(
             });
             page.hidden = all - entries.len();
             page.count = entries.len();
-            page.truncated = listing.truncated;
+            page.rest = listing.next;
             page.listed = true;
             let piece = entries.into_iter().skip(asked.from).take(ROWS);
             page.rows = piece
@@ -542,7 +551,10 @@ pub async fn fetch(
 ) -> Result<HttpResponse> {
     let AskedDownload { path, tar } = asked.0;
     let path = path.as_deref();
-    if !tar && let Content::File(info, reader) = files::get(&frame.ctx, &id, path).await? {
+    if !tar
+        && let Content::File(info, reader) =
+            files::get(&frame.ctx, &id, path, ListRange::default()).await?
+    {
         return Ok(download::file(&request, &info, reader));
     }
     let archive = files::archive(&frame.ctx, &id, path).await?;
