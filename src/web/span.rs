@@ -34,6 +34,9 @@ impl RootSpanBuilder for RequestSpan {
         let _entered = span.enter();
         if status >= 500 {
             tracing::warn!(status, "answered");
+        } else if status >= 400 {
+            // Whoever is refused is shown the request's id, and may ask the operator about it.
+            tracing::info!(status, "refused");
         } else {
             tracing::debug!(status, "answered");
         }

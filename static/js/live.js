@@ -121,18 +121,28 @@ document.body.addEventListener("htmx:beforeRequest", (event) => {
     const verb = { start: "starting", stop: "stopping", restart: "restarting" }[elt.dataset.act];
     if (word && verb) word.textContent = `${verb}…`;
     row?.setAttribute("aria-busy", "true");
-    lastAnswer.clear();
   }
 });
 
+/** Whether an answer says anything else than what is shown. How long ago something was does not
+    count: the page says that anew by itself. */
+function differs(target, answer) {
+  const fresh = new DOMParser().parseFromString(answer, "text/html").getElementById(target.id);
+  if (!fresh) return true;
+  const shown = target.cloneNode(true);
+  for (const root of [fresh, shown]) {
+    root.classList.remove("htmx-request", "htmx-settling", "htmx-swapping", "htmx-added");
+    if (!root.classList.length) root.removeAttribute("class");
+    for (const time of root.querySelectorAll("time")) time.textContent = "";
+  }
+  return !fresh.isEqualNode(shown);
+}
+
 // What has not changed is not swapped: marks keep breathing, focus and selection stay.
-const lastAnswer = new Map();
 document.body.addEventListener("htmx:beforeSwap", (event) => {
   const { target, xhr, requestConfig } = event.detail;
   if (requestConfig.verb === "get" && xhr.status === 200 && target?.id) {
-    const answer = `${requestConfig.path}\n${xhr.responseText}`;
-    if (lastAnswer.get(target.id) === answer) event.detail.shouldSwap = false;
-    lastAnswer.set(target.id, answer);
+    if (!differs(target, xhr.responseText)) event.detail.shouldSwap = false;
   }
   // The session ended: what came back is the page to sign in at, not a part of this one.
   if (new URL(xhr.responseURL, location.href).pathname === "/login") {

@@ -1,4 +1,4 @@
-// Relative times grow old; this says them anew now and then, as the server would (say.rs).
+// Relative times grow old; this says them anew, as the server would (say.rs).
 
 const UNITS = [[86400, "day"], [3600, "hour"], [60, "minute"], [1, "second"]];
 
@@ -29,5 +29,5 @@ function refresh() {
   }
 }
 
-setInterval(() => { if (!document.hidden) refresh(); }, 5000);
+setInterval(() => { if (!document.hidden) refresh(); }, 1000);
 document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });

@@ -88,7 +88,9 @@ pub struct CommandView {
     pub truncated: bool,
     pub error: Option<String>,
     pub created: When,
-    /// From its start to its end, or to now.
+    /// When it began, while it runs: how long that is ago grows.
+    pub since: Option<When>,
+    /// From its start to its end.
     pub took: Option<String>,
 }
 
@@ -109,10 +111,11 @@ impl CommandView {
     /// As this request sees it.
     #[must_use]
     pub fn of(frame: &Frame, command: Command) -> Self {
-        let until = command.finished_at.unwrap_or_else(|| frame.ctx.now());
         let took = command
             .started_at
-            .map(|at| until.since(at).num_milliseconds());
+            .zip(command.finished_at)
+            .map(|(start, end)| end.since(start).num_milliseconds());
+        let runs = command.status == CommandStatus::Running;
         Self {
             id: command.id.to_string(),
             container_id: command.container_id.to_string(),
@@ -124,6 +127,7 @@ impl CommandView {
             truncated: command.truncated,
             error: command.error,
             created: frame.when(command.created_at),
+            since: command.started_at.filter(|_| runs).map(|at| frame.when(at)),
             took: took.map(|ms| say::milliseconds(u64::try_from(ms).unwrap_or_default())),
         }
     }

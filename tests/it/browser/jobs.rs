@@ -1,5 +1,7 @@
 //! Commands that are seen while they run, and lists that follow by themselves.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::Browser;
@@ -131,4 +133,31 @@ async fn by_events(server: &Server, browser: &Browser, id: &str) {
         .await
         .data();
     browser.see("#box-head[data-state=stopped]", false).await;
+
+    // What is marked stays marked, and so the look that an event asks for is put off; it is made up
+    // for as soon as nothing is marked any more.
+    let script = async |text: &str| {
+        let answer = browser.driver.execute(text, Vec::new()).await;
+        answer.expect("a script's answer").json().clone()
+    };
+    script(
+        "window.states = []; \
+         document.addEventListener('hzel', ({ detail }) => window.states.push(detail.state)); \
+         getSelection().selectAllChildren(document.getElementById('box-head'));",
+    )
+    .await;
+    admin
+        .act(&format!("{CONTAINERS}/{second}/start"))
+        .await
+        .data();
+    eventually("the page hears of it", 20, async || {
+        let heard = script("return window.states.includes('running')").await;
+        heard.as_bool().filter(|heard| *heard)
+    })
+    .await;
+    // The look comes a moment after the event.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    browser.see("#box-head[data-state=stopped]", false).await;
+    script("getSelection().removeAllRanges()").await;
+    browser.see("#box-head[data-state=running]", false).await;
 }

@@ -20,7 +20,6 @@ pub struct Usage {
     pub network_rx_bytes: u64,
     pub network_tx_bytes: u64,
     pub processes: u64,
-    pub uptime_seconds: u64,
 }
 
 impl Usage {
@@ -89,11 +88,6 @@ impl Usage {
     }
 
     #[must_use]
-    pub fn up(&self) -> String {
-        say::duration(self.uptime_seconds)
-    }
-
-    #[must_use]
     pub fn given(&self) -> String {
         say::count(u64::from(self.cpu_cores), "CPU")
     }
@@ -123,7 +117,6 @@ pub async fn of(frame: &Frame, container: &BoxView) -> Option<Usage> {
             network_rx_bytes: now.network_rx_bytes,
             network_tx_bytes: now.network_tx_bytes,
             processes: now.processes,
-            uptime_seconds: now.uptime_seconds,
         }),
         // The rest of the page is worth having without.
         Err(error) => {
