@@ -7,7 +7,7 @@ use reqwest::cookie::{CookieStore, Jar};
 use serde_json::json;
 
 use crate::harness::node::Node;
-use crate::harness::{ADMIN, Client, Kind, Options, Server};
+use crate::harness::{ADMIN, Client, Kind, Options, Server, free_port};
 
 const SECRET: &str = "the-client-secret-of-the-tests";
 const AUTHORIZE: &str = "/api/v1/auth/oidc/authorize";
@@ -143,7 +143,7 @@ async fn without_a_provider(server: &mut Server) {
 }
 
 async fn through_a_provider(kind: Kind) {
-    let port = Node::free_port();
+    let port = free_port();
     let issuer = format!("http://127.0.0.1:{port}");
     let options = configured(&issuer).and("HZEL_OIDC_ADMIN_CLAIM", "groups=hzel-admins");
     let mut server = Server::start(kind, options).await;
@@ -410,7 +410,7 @@ async fn roles_follow_the_claim(server: &Server) {
 }
 
 async fn with_a_liar(kind: Kind) {
-    let liar = Node::start("liar.mjs", Node::free_port(), &[]);
+    let liar = Node::start("liar.mjs", free_port(), &[]);
     let mut server = Server::start(kind, configured(&liar.url)).await;
     let browser = Browser::new();
     let lie = async |about: &str| {

@@ -3,8 +3,7 @@
 use serde_json::json;
 
 use crate::browser::Browser;
-use crate::harness::node::Node;
-use crate::harness::{ADMIN, Kind, Options, PASSWORD, Server};
+use crate::harness::{ADMIN, Kind, Options, PASSWORD, Server, free_port};
 
 on_both!(where_there_are_none);
 on_both_by_hand!(made_and_used);
@@ -30,7 +29,7 @@ async fn where_there_are_none(server: &mut Server) {
 }
 
 async fn made_and_used(kind: Kind) {
-    let port = Node::free_port();
+    let port = free_port();
     let options = Options::with("HZEL_LISTEN", format!("127.0.0.1:{port}"))
         .and("HZEL_PUBLIC_URL", format!("http://localhost:{port}"));
     let mut server = Server::prepare(kind, options);

@@ -3,7 +3,6 @@
 //! process of the run does.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,6 +12,7 @@ use std::time::{Duration, Instant};
 use diesel::{Connection, PgConnection, RunQueryDsl, SqliteConnection, sql_query};
 
 use super::lock::Lock;
+use super::process::free_port;
 
 /// Which database a test runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,10 +170,7 @@ fn start(home: &Path) -> u16 {
         stop(&bin, &data);
         fs::remove_dir_all(&data).expect("the old cluster's directory goes");
     }
-    let port = TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port")
-        .port();
+    let port = free_port();
     fs::create_dir(&data).expect("the cluster's directory");
     let (uid, gid) = owner();
     std::os::unix::fs::chown(&data, Some(uid), Some(gid))

@@ -17,7 +17,7 @@ pub use self::client::{Client, Reply, Session};
 pub use self::database::{Database, Kind};
 pub use self::image::{default_name as default_image, doctor};
 pub use self::leftovers::Leftovers;
-pub use self::process::Tree;
+pub use self::process::{Tree, free_port};
 pub use self::server::{ADMIN, Options, PASSWORD, Server, eventually};
 
 use std::panic::AssertUnwindSafe;

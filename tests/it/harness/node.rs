@@ -1,7 +1,6 @@
 //! Programs of `tests/node`, for Node.js, that a test talks to.
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -12,14 +11,6 @@ pub struct Node {
 }
 
 impl Node {
-    /// A port that is free now.
-    pub fn free_port() -> u16 {
-        TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("a free port")
-            .port()
-    }
-
     /// Starts `script` on that port, and waits until it says that it is ready.
     pub fn start(script: &str, port: u16, more: &[&str]) -> Self {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/node");

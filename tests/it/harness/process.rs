@@ -76,3 +76,11 @@ impl Tree {
             .collect()
     }
 }
+
+/// A port that is free now, below those that the kernel gives to who connects somewhere: a server that is
+/// started anew finds its port as it left it.
+pub fn free_port() -> u16 {
+    std::iter::repeat_with(|| rand::random_range(10_000..32_000))
+        .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port")
+}

@@ -1,7 +1,6 @@
 //! One `hzel serve` as an operator would start it, with its own data directory and database.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::client::{Client, Session};
 use super::leftovers::{self, Leftovers};
-use super::process::{self, Output};
+use super::process::{self, Output, free_port};
 use super::{Database, Kind, image};
 
 /// The account every server has.
@@ -82,10 +81,7 @@ impl Server {
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
             .expect("a data directory");
         let database = Database::new(kind, &dir.path().join("data"));
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("a free port")
-            .port();
+        let port = free_port();
         let mut server = Self {
             database,
             url: format!("http://127.0.0.1:{port}"),
