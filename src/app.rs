@@ -23,7 +23,7 @@ use crate::domain::events::Events;
 use crate::domain::ids::ContainerId;
 use crate::domain::terminals::Terminals;
 use crate::jobs::waiting::Waiting;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, Unclaimed};
 use crate::spool::Spools;
 
 /// Tells the time; a parameter, so that a test can decide it.
@@ -97,6 +97,8 @@ pub struct Shared {
     pub touched: Touched,
     /// The last CPU reading of each container, for the next rate.
     pub cpu_readings: Mutex<HashMap<ContainerId, (std::time::Instant, u64)>>,
+    /// Containers of this machine that the database does not know; see `jobs::reconcile`.
+    pub unclaimed: Mutex<Vec<Unclaimed>>,
     /// The shells that run in containers of this server.
     pub terminals: Terminals,
     /// The code that `/setup` wants while there is no user.
@@ -169,6 +171,7 @@ impl App {
             commands_ready: Notify::new(),
             waiting: Waiting::default(),
             touched: Touched::default(),
+            unclaimed: Mutex::default(),
             cpu_readings: Mutex::default(),
             terminals: Terminals::default(),
             setup_code,

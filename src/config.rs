@@ -33,6 +33,8 @@ pub struct Config {
     pub oidc: Option<OidcConfig>,
     /// How long a terminal that nobody looks at lives.
     pub terminal_idle: Duration,
+    /// How long a container is kept that the database does not know.
+    pub keep_unclaimed: Duration,
     /// WebSockets and event streams that one user may have open.
     pub streams_per_user: usize,
     /// Commands that run side by side in one container; more wait.
@@ -41,6 +43,8 @@ pub struct Config {
     pub jobs_per_user: usize,
     /// Largest file that is uploaded, in bytes.
     pub upload_limit: u64,
+    /// Days that a command's record is kept after its end.
+    pub commands_days: u32,
     /// How much of commands' output is kept for listeners.
     pub spool: spool::Limits,
 }
@@ -128,6 +132,10 @@ impl Config {
         let terminal_idle = duration(&idle_text).ok_or_else(|| {
             format!("HZEL_TERMINAL_IDLE must be a time such as 90s, 30m, 1h or 2d, not {idle_text}")
         })?;
+        let keep_text = get("HZEL_KEEP_UNCLAIMED").unwrap_or_else(|| "14d".into());
+        let keep_unclaimed = duration(&keep_text).ok_or_else(|| {
+            format!("HZEL_KEEP_UNCLAIMED must be a time such as 12h or 14d, not {keep_text}")
+        })?;
         let upload_limit = upload_limit(get)?;
         if get("HZEL_SSH_LISTEN").is_some() {
             return Err("HZEL_SSH_LISTEN is set, and this version has no SSH gateway".into());
@@ -152,9 +160,12 @@ impl Config {
             rate_limit,
             oidc,
             terminal_idle,
+            keep_unclaimed,
             streams_per_user: whole(get, "HZEL_SOCKETS_PER_USER", 50, 1, 10_000)?,
             jobs_per_container: whole(get, "HZEL_JOBS_PER_CONTAINER", 16, 1, 256)?,
             jobs_per_user: whole(get, "HZEL_JOBS_PER_USER", 32, 1, 256)?,
+            commands_days: u32::try_from(whole(get, "HZEL_COMMANDS_DAYS", 90, 1, 3650)?)
+                .unwrap_or(u32::MAX),
             spool: spool::Limits {
                 command: mebibytes(get, "HZEL_JOB_OUTPUT_MB", 2 << 10)?,
                 total: mebibytes(get, "HZEL_JOB_OUTPUT_TOTAL_MB", 16 << 10)?,
@@ -349,6 +360,7 @@ mod tests {
         assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
         assert_eq!(config.session_cookie(), "hzel_session");
         assert_eq!(config.public_origin(), "http://localhost:8080");
+        assert_eq!(config.commands_days, 90);
     }
 
     #[test]
@@ -388,6 +400,9 @@ mod tests {
             ("HZEL_JOBS_PER_CONTAINER", "many"),
             ("HZEL_JOBS_PER_USER", "-1"),
             ("HZEL_UPLOAD_LIMIT_MB", "0"),
+            ("HZEL_COMMANDS_DAYS", "0"),
+            ("HZEL_COMMANDS_DAYS", "3651"),
+            ("HZEL_COMMANDS_DAYS", "1.5"),
             ("HZEL_JOB_OUTPUT_MB", "0"),
             ("HZEL_JOB_OUTPUT_TOTAL_MB", "x"),
             ("HZEL_OIDC_ISSUER", "https://id.example.org"),

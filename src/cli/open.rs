@@ -77,6 +77,7 @@ pub fn engine(config: &Config) -> Result<Arc<dyn Runtime>, String> {
     let native = NativeConfig {
         data_dir: config.data_dir.clone(),
         oci_runtime,
+        keep_unclaimed: config.keep_unclaimed,
     };
     let runtime = NativeRuntime::new(native).map_err(|e| format!("HZEL_RUNTIME: {e}"))?;
     Ok(Arc::new(runtime))

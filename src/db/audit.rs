@@ -27,7 +27,8 @@ pub struct AuditRow {
     pub hash: String,
 }
 
-/// The last entry's number and hash, held for this transaction so that the chain has no forks.
+/// The last entry's number and hash, held for this transaction so that the chain has no forks. The
+/// last lock of its transaction; see `domain::audit::record`.
 pub fn lock_tail(conn: &mut Conn) -> Result<Option<(i64, String)>> {
     if let Conn::Postgres(pg) = conn {
         pg.batch_execute("SELECT pg_advisory_xact_lock(4812931)")?;

@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 
-use super::schema::commands;
+use super::schema::{commands, containers};
 use super::{Conn, Result};
 use crate::domain::commands::CommandStatus;
 use crate::domain::ids::{CommandId, ContainerId, UserId};
@@ -31,6 +31,34 @@ pub struct CommandRow {
     pub created_at: Time,
     pub started_at: Option<Time>,
     pub finished_at: Option<Time>,
+}
+
+/// A row of `commands` as a list shows it: with the beginning of its output only.
+#[derive(Debug, Clone, Queryable)]
+pub struct ListedRow {
+    pub id: CommandId,
+    pub container_id: ContainerId,
+    pub requested_by: UserId,
+    pub command: String,
+    pub timeout_seconds: i32,
+    pub status: CommandStatus,
+    pub exit_code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+    pub truncated: bool,
+    pub error: Option<String>,
+    pub created_at: Time,
+    pub started_at: Option<Time>,
+    pub finished_at: Option<Time>,
+}
+
+diesel::define_sql_function! {
+    /// So many characters of a text, the first is number 1.
+    fn substr(
+        text: diesel::sql_types::Text,
+        from: diesel::sql_types::Integer,
+        length: diesel::sql_types::Integer,
+    ) -> diesel::sql_types::Text;
 }
 
 /// How a command ended.
@@ -68,18 +96,45 @@ pub fn outcome(conn: &mut Conn, id: &CommandId) -> Result<Option<(CommandStatus,
         .optional()?)
 }
 
-/// Of one container, newest first, older than `before`.
+/// Whether it was asked to end; false when it is gone.
+pub fn is_cancel_requested(conn: &mut Conn, id: &CommandId) -> Result<bool> {
+    let asked: Option<bool> = commands::table
+        .find(id)
+        .select(commands::cancel_requested)
+        .first(conn)
+        .optional()?;
+    Ok(asked.unwrap_or(false))
+}
+
+/// Of one container, newest first, older than `before`, with so many characters of their output:
+/// the whole of two hundred may be a gigabyte.
 pub fn list(
     conn: &mut Conn,
     container: &ContainerId,
     before: Option<&str>,
     limit: i64,
-) -> Result<Vec<CommandRow>> {
+    characters: i32,
+) -> Result<Vec<ListedRow>> {
     let mut query = commands::table
         .filter(commands::container_id.eq(container))
         .order(commands::id.desc())
         .limit(limit)
-        .select(CommandRow::as_select())
+        .select((
+            commands::id,
+            commands::container_id,
+            commands::requested_by,
+            commands::command,
+            commands::timeout_seconds,
+            commands::status,
+            commands::exit_code,
+            substr(commands::stdout, 1, characters),
+            substr(commands::stderr, 1, characters),
+            commands::truncated,
+            commands::error,
+            commands::created_at,
+            commands::started_at,
+            commands::finished_at,
+        ))
         .into_boxed();
     if let Some(before) = before {
         query = query.filter(commands::id.lt(before.to_owned()));
@@ -143,6 +198,66 @@ pub fn count_open(conn: &mut Conn, container: &ContainerId) -> Result<i64> {
         .filter(commands::status.eq_any([CommandStatus::Queued, CommandStatus::Running]))
         .count()
         .get_result(conn)?)
+}
+
+/// Those of a node that ended so before `before`, the oldest first.
+pub fn ended_before(
+    conn: &mut Conn,
+    node: &str,
+    status: CommandStatus,
+    before: Time,
+    limit: i64,
+) -> Result<Vec<CommandId>> {
+    // Ids sort by time, and nothing ends before it was asked for: with this bound the index
+    // `commands_open` leads to them, and no row of a later one is looked at.
+    let bound = CommandId::new(before.utc());
+    Ok(commands::table
+        .filter(
+            commands::node_name
+                .eq(node)
+                .and(commands::status.eq(status))
+                .and(commands::id.lt(bound)),
+        )
+        .filter(commands::finished_at.lt(before))
+        .order(commands::id.asc())
+        .limit(limit)
+        .select(commands::id)
+        .load(conn)?)
+}
+
+/// A node's containers with more than `most` commands; their index alone counts them.
+pub fn crowded(conn: &mut Conn, node: &str, most: i64) -> Result<Vec<ContainerId>> {
+    let counted: Vec<ContainerId> = commands::table
+        .group_by(commands::container_id)
+        .having(diesel::dsl::count_star().gt(most))
+        .select(commands::container_id)
+        .load(conn)?;
+    Ok(containers::table
+        .filter(containers::id.eq_any(counted))
+        .filter(containers::node_name.eq(node))
+        .select(containers::id)
+        .load(conn)?)
+}
+
+/// Those of a container that have ended, but for the newest `kept` of them.
+pub fn ended_beyond(
+    conn: &mut Conn,
+    container: &ContainerId,
+    kept: i64,
+    limit: i64,
+) -> Result<Vec<CommandId>> {
+    Ok(commands::table
+        .filter(commands::container_id.eq(container))
+        .filter(commands::status.ne_all([CommandStatus::Queued, CommandStatus::Running]))
+        .order(commands::id.desc())
+        .offset(kept)
+        .limit(limit)
+        .select(commands::id)
+        .load(conn)?)
+}
+
+pub fn delete(conn: &mut Conn, ids: &[CommandId]) -> Result<usize> {
+    Ok(diesel::delete(commands::table.filter(commands::id.eq_any(ids))).execute(conn)?)
 }
 
 /// Takes a waiting command; false when another was quicker or it was cancelled.

@@ -2,6 +2,7 @@
 //! request is said in `domain::idempotency`.
 
 use diesel::prelude::*;
+use diesel::sql_types::Text;
 
 use super::schema::idempotency_keys as keys;
 use super::{Conn, Result};
@@ -17,9 +18,21 @@ pub struct KeyRow {
     pub route: String,
     /// SHA-256 of the body, in hex.
     pub body_hash: String,
-    /// The id of what the first request made.
+    /// What the first request was answered, as JSON.
     pub answer: String,
     pub created_at: Time,
+}
+
+/// Holds off other requests with that key until this transaction ends. SQLite has one writer at a
+/// time anyway.
+pub fn lock(conn: &mut Conn, user: &UserId, route: &str, key: &str) -> Result<()> {
+    if let Conn::Postgres(pg) = conn {
+        // None of the three has a line break.
+        diesel::sql_query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
+            .bind::<Text, _>(format!("{user}\n{route}\n{key}"))
+            .execute(pg)?;
+    }
+    Ok(())
 }
 
 pub fn insert(conn: &mut Conn, row: &KeyRow) -> Result<()> {
@@ -33,6 +46,11 @@ pub fn get(conn: &mut Conn, user: &UserId, route: &str, key: &str) -> Result<Opt
         .select(KeyRow::as_select())
         .first(conn)
         .optional()?)
+}
+
+pub fn delete(conn: &mut Conn, row: &KeyRow) -> Result<()> {
+    diesel::delete(keys::table.find((&row.user_id, &row.route, &row.key))).execute(conn)?;
+    Ok(())
 }
 
 pub fn delete_older(conn: &mut Conn, than: Time) -> Result<usize> {

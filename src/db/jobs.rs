@@ -109,6 +109,28 @@ pub fn requeue_running(conn: &mut Conn, node: &str) -> Result<usize> {
     .execute(conn)?)
 }
 
+/// Puts one back that was begun and did not come to a recorded end.
+pub fn requeue(conn: &mut Conn, id: &JobId) -> Result<()> {
+    diesel::update(
+        jobs::table
+            .filter(jobs::id.eq(id))
+            .filter(jobs::status.eq(JobStatus::Running)),
+    )
+    .set(jobs::status.eq(JobStatus::Queued))
+    .execute(conn)?;
+    Ok(())
+}
+
+/// Those of a node that were begun before that time and have not ended.
+pub fn running_since(conn: &mut Conn, node: &str, before: Time) -> Result<Vec<JobId>> {
+    Ok(jobs::table
+        .filter(jobs::node_name.eq(node))
+        .filter(jobs::status.eq(JobStatus::Running))
+        .filter(jobs::started_at.lt(before))
+        .select(jobs::id)
+        .load(conn)?)
+}
+
 /// Jobs of a container that wait or run.
 pub fn open_for(conn: &mut Conn, container: &ContainerId) -> Result<Vec<JobRow>> {
     Ok(jobs::table

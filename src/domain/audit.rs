@@ -150,6 +150,10 @@ impl Event {
 
 /// Writes an entry, in the caller's transaction.
 ///
+/// Call it last. On PostgreSQL it takes a lock that every writer of an entry wants and that is held
+/// to the commit: who takes another lock after it, such as that of a row it changes, can wait for
+/// someone who holds that one and waits here, and PostgreSQL ends one of the two with an error.
+///
 /// # Errors
 /// When the database fails.
 pub fn record(conn: &mut Conn, ctx: &Ctx, event: Event) -> Result<()> {
@@ -202,6 +206,25 @@ pub fn record(conn: &mut Conn, ctx: &Ctx, event: Event) -> Result<()> {
     };
     row.hash = link(&before, &row);
     Ok(db::audit::insert(conn, &row)?)
+}
+
+/// Whether the last entry about a container tells of the same failure. What is tried every few
+/// seconds is written down once, not thousands of times a day.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) fn is_repeated(
+    conn: &mut Conn,
+    id: &ContainerId,
+    action: Action,
+    reason: &str,
+) -> Result<bool> {
+    let last = of_container(conn, id, 1)?.into_iter().next();
+    Ok(last.is_some_and(|last| {
+        last.action == action.as_str()
+            && last.outcome == Outcome::Failure
+            && last.metadata["reason"] == reason
+    }))
 }
 
 /// Writes an entry of its own, for what changed nothing: a refusal, a failed sign-in. A failure to

@@ -48,11 +48,12 @@ async fn find(ctx: &Ctx, container: &str) -> Result<ContainerRow> {
         .await
 }
 
-/// Its files, while it runs.
+/// Its files, while it runs, and here.
 async fn tree(ctx: &Ctx, row: &ContainerRow) -> Result<Box<dyn FileTree>> {
     if row.state != ContainerState::Running {
         return Err(Error::Conflict("The container is not running".into()));
     }
+    containers::require_here(ctx, row)?;
     let tree = ctx.app().runtime.files(&row.id).await;
     tree.map_err(Error::from_runtime)
 }
@@ -194,14 +195,16 @@ pub fn range(limit: Option<i64>, cursor: Option<&str>) -> Result<ListRange> {
 ///
 /// # Errors
 /// [`Error::ContainerNotFound`], [`Error::Forbidden`]; a validation error of `path`, also for a
-/// device and its like; [`Error::Conflict`] when the container does not run; [`Error::NotFound`].
+/// device and its like; [`Error::Conflict`] when the container does not run, or on another server;
+/// [`Error::NotFound`].
 pub async fn get(
     ctx: &Ctx,
     container: &str,
     at: Option<&str>,
-    range: ListRange,
+    range: Result<ListRange>,
 ) -> Result<Content> {
     let row = find(ctx, container).await?;
+    let range = range?;
     let at = path("path", at)?;
     let tree = tree(ctx, &row).await?;
     match tree.open(&at).await {

@@ -8,8 +8,9 @@ use crate::db::{self, Conn};
 use crate::domain::audit::{self, Action, Event};
 use crate::domain::ctx::Ctx;
 use crate::domain::events::{self, Audience, Change};
+use crate::domain::idempotency;
 use crate::domain::ids::ImageId;
-use crate::domain::jobs::{self, JobKind, NewJob};
+use crate::domain::jobs::{self, JobKind, JobStatus, NewJob};
 use crate::domain::text_enum::text_enum;
 use crate::domain::time::Time;
 use crate::error::{Error, Result};
@@ -28,7 +29,7 @@ text_enum! {
 const DEFAULT_SETTING: &str = "default_image";
 
 /// An image.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct Image {
     pub id: ImageId,
     pub name: String,
@@ -136,18 +137,23 @@ pub async fn add(ctx: &Ctx, name: &str, source: &str) -> Result<Image> {
     let image = ctx
         .db()
         .write(move |conn| {
+            if let Some(first) = idempotency::replay::<Image>(conn, &inner)? {
+                return Ok(first);
+            }
             put(conn, &inner, &name, &source)?;
-            let event = Event::success(Action::ImageAdd)
-                .with("subject", name.as_str())
-                .with("source", source.as_str());
-            audit::record(conn, &inner, event)?;
             let default = default_name(conn)?;
             if default.is_none() {
                 db::settings::set(conn, DEFAULT_SETTING, &name)?;
             }
             let row = db::images::get(conn, &name)?
                 .ok_or_else(|| Error::internal("an image vanished in its own transaction"))?;
-            Ok(image_of(row, default.as_deref().or(Some(&name))))
+            let image = image_of(row, default.as_deref().or(Some(&name)));
+            idempotency::keep(conn, &inner, &image)?;
+            let event = Event::success(Action::ImageAdd)
+                .with("subject", name.as_str())
+                .with("source", source.as_str());
+            audit::record(conn, &inner, event)?;
+            Ok(image)
         })
         .await?;
     jobs::ring(ctx);
@@ -255,15 +261,169 @@ pub async fn remove(ctx: &Ctx, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// At the server's start: sees to it that there is a default image, from the configured source, and
-/// that one which failed is tried again.
+/// Whether this machine lacks an image that is ready: another server of the database made it.
+pub(crate) async fn is_lacking(ctx: &Ctx, name: &str) -> bool {
+    // One that is there and broken is not lacking, and tells why it cannot be used.
+    matches!(ctx.app().runtime.has_image(name).await, Ok(false))
+}
+
+/// The job by which this machine last made an image that others have made before.
+fn making_key(ctx: &Ctx, name: &str) -> String {
+    format!("image_job:{}:{name}", ctx.app().node_name)
+}
+
+/// How it is with making an image here.
+enum Making {
+    GoesOn,
+    Failed(String),
+    /// Nobody does.
+    Rests,
+}
+
+/// One that failed before `since` counts no more.
+fn making(conn: &mut Conn, ctx: &Ctx, name: &str, since: Time) -> Result<Making> {
+    let last = db::settings::get(conn, &making_key(ctx, name))?.and_then(|id| id.parse().ok());
+    let last = match last {
+        Some(id) => db::jobs::get(conn, &id)?,
+        None => None,
+    };
+    Ok(match last {
+        Some(job) if matches!(job.status, JobStatus::Queued | JobStatus::Running) => Making::GoesOn,
+        Some(job) if job.finished_at.is_some_and(|at| at >= since) => {
+            job.error.map_or(Making::Rests, Making::Failed)
+        }
+        _ => Making::Rests,
+    })
+}
+
+/// Sees to it that an image that is ready and that this machine lacks is made here too, from its
+/// source. Its row stays as it is. Answers why that failed, if it did after `since`.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn make_here(ctx: &Ctx, name: &str, since: Time) -> Result<Option<String>> {
+    let (inner, asked) = (ctx.clone(), name.to_owned());
+    let now = ctx
+        .db()
+        .read(move |conn| making(conn, &inner, &asked, since))
+        .await?;
+    match now {
+        Making::GoesOn => return Ok(None),
+        Making::Failed(why) => return Ok(Some(why)),
+        Making::Rests => {}
+    }
+    let (inner, asked) = (ctx.clone(), name.to_owned());
+    let queued = ctx
+        .db()
+        .write(move |conn| {
+            // Many may wait for it, and one is enough. Nor may it be made anew for all by now.
+            let ready =
+                db::images::get(conn, &asked)?.is_some_and(|row| row.status == ImageStatus::Ready);
+            if !ready || !matches!(making(conn, &inner, &asked, since)?, Making::Rests) {
+                return Ok(());
+            }
+            let job = NewJob::of_image(&inner, JobKind::ImagePrepare, &asked);
+            let key = making_key(&inner, &asked);
+            match db::settings::set(conn, &key, job.id.as_str()) {
+                Ok(()) => jobs::queue(conn, &inner, &job),
+                Err(e) if e.is_unique_violation() => {
+                    Err(Error::Conflict("It is being made".into()))
+                }
+                Err(e) => Err(e.into()),
+            }
+        })
+        .await;
+    match queued {
+        // Of two at once on PostgreSQL the other was faster.
+        Ok(()) | Err(Error::Conflict(_)) => {
+            jobs::ring(ctx);
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// How the default image is for this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DefaultImage {
+    /// It serves, or there is none.
+    Fine,
+    Preparing,
+    /// It could not be made, and nobody tries.
+    Failed,
+}
+
+/// How the default image is for this machine.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn look_at_default(ctx: &Ctx) -> Result<DefaultImage> {
+    let found = ctx
+        .db()
+        .read(move |conn| {
+            let Some(name) = default_name(conn)? else {
+                return Ok(None);
+            };
+            let open = db::jobs::is_open(conn, JobKind::ImagePrepare, &name)?;
+            Ok(db::images::get(conn, &name)?.map(|row| (row, open)))
+        })
+        .await?;
+    let Some((row, open)) = found else {
+        return Ok(DefaultImage::Fine);
+    };
+    Ok(match row.status {
+        ImageStatus::Preparing => DefaultImage::Preparing,
+        ImageStatus::Failed if open => DefaultImage::Preparing,
+        ImageStatus::Ready if is_lacking(ctx, &row.name).await => DefaultImage::Failed,
+        ImageStatus::Ready => DefaultImage::Fine,
+        ImageStatus::Failed => DefaultImage::Failed,
+    })
+}
+
+/// Has the default image made again that could not be made, unless somebody was faster. A container
+/// that failed for want of it stays so: its owner starts it.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn try_default_again(ctx: &Ctx) -> Result<()> {
+    let inner = ctx.clone();
+    let lacking = ctx
+        .db()
+        .write(move |conn| {
+            let Some(name) = default_name(conn)? else {
+                return Ok(None);
+            };
+            let Some(row) = db::images::get(conn, &name)? else {
+                return Ok(None);
+            };
+            if row.status == ImageStatus::Failed
+                && !db::jobs::is_open(conn, JobKind::ImagePrepare, &name)?
+            {
+                put(conn, &inner, &name, &row.source)?;
+            }
+            Ok((row.status == ImageStatus::Ready).then_some(name))
+        })
+        .await?;
+    if let Some(name) = lacking
+        && is_lacking(ctx, &name).await
+    {
+        make_here(ctx, &name, ctx.now()).await?;
+    }
+    jobs::ring(ctx);
+    Ok(())
+}
+
+/// At the server's start: sees to it that there is a default image, from the configured source, that
+/// one which failed is tried again, and that this machine has it where another made it.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn ensure_default(ctx: &Ctx, name: &str, source: &str) -> Result<()> {
     ctx.require_admin()?;
     let (inner, name, source) = (ctx.clone(), name.to_owned(), source.to_owned());
-    ctx.db()
+    let asked = name.clone();
+    let ready = ctx
+        .db()
         .write(move |conn| {
             let current = default_name(conn)?;
             // Only a change of the configured source changes a default that someone chose.
@@ -282,9 +442,13 @@ pub async fn ensure_default(ctx: &Ctx, name: &str, source: &str) -> Result<()> {
                     .with("source", source.as_str());
                 audit::record(conn, &inner, event)?;
             }
-            Ok(())
+            let ready = row.is_some_and(|row| row.status == ImageStatus::Ready);
+            Ok(ready && !wants_making)
         })
         .await?;
+    if ready && is_lacking(ctx, &asked).await {
+        make_here(ctx, &asked, ctx.now()).await?;
+    }
     jobs::ring(ctx);
     Ok(())
 }

@@ -29,5 +29,6 @@ pub(crate) mod text_enum;
 pub mod tickets;
 pub mod time;
 pub mod tokens;
+pub mod unclaimed;
 pub mod user_admin;
 pub mod users;

@@ -86,10 +86,11 @@ pub async fn redeem(ctx: &Ctx, secret: &str, new_password: &str) -> Result<()> {
     let email = user.email.clone();
     ctx.db()
         .write(move |conn| {
+            // The user's row first, as everyone does who locks it and what belongs to it.
+            db::users::set_password_hash(conn, &user.id, &password_hash, now)?;
             if !db::password_resets::take(conn, &hash, now)? {
                 return Err(wrong());
             }
-            db::users::set_password_hash(conn, &user.id, &password_hash, now)?;
             let ended = db::sessions::delete_all(conn, &user.id, None)?;
             access::ring_user(&inner, &user.id);
             let event = Event::success(Action::PasswordReset)

@@ -123,7 +123,8 @@ pub(crate) fn is_on(conn: &mut Conn, user: &UserId) -> Result<bool> {
     Ok(db::second_factors::get(conn, user)?.is_some_and(|row| row.confirmed_at.is_some()))
 }
 
-/// Uses a one-time code or a code for recovery up, in the caller's transaction.
+/// Uses a one-time code or a code for recovery up, in the caller's transaction. The latter writes an
+/// audit entry: the caller has locked by now what it changes.
 ///
 /// # Errors
 /// [`Error::WrongCode`].

@@ -302,7 +302,11 @@ pub async fn enter(ctx: &Ctx, known: Known, code: Option<&str>) -> Result<Signed
     let outcome = ctx
         .db()
         .write(move |conn| {
-            // The account may have been disabled since it was read.
+            // The account may have been disabled since it was read. Its row is locked before the
+            // code is used up, which may write an audit entry; what is refused is undone.
+            if !db::users::note_login(conn, &user.id, inner.now())? {
+                return Err(Error::WrongPassword);
+            }
             let now = db::users::get(conn, &user.id)?.ok_or(Error::WrongPassword)?;
             if now.status != Status::Active || now.password_hash != user.password_hash {
                 return Err(Error::WrongPassword);
@@ -528,6 +532,20 @@ pub(crate) fn require_proved(conn: &mut Conn, ctx: &Ctx) -> Result<()> {
     match db::sessions::proved_at(conn, session)? {
         Some(at) if at > oldest => Ok(()),
         _ => Err(Error::Unproved),
+    }
+}
+
+/// Whether the password was given lately enough for sensitive things.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_proved(ctx: &Ctx) -> Result<bool> {
+    let inner = ctx.clone();
+    let proved = ctx.db().read(move |conn| require_proved(conn, &inner));
+    match proved.await {
+        Ok(()) => Ok(true),
+        Err(Error::Unproved) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -202,8 +202,8 @@ pub async fn create(ctx: &Ctx, new: NewAccount) -> Result<(Account, Option<Reset
                 .with("email", made.email.as_str())
                 .with("role", made.role.as_str())
                 .with("link", link.is_some());
-            audit::record(conn, &inner, event)?;
             idempotency::keep(conn, &inner, &made.id)?;
+            audit::record(conn, &inner, event)?;
             let row = row_of(conn, made.id.as_str())?;
             Ok((account(conn, &inner, row)?, link))
         })
@@ -230,17 +230,19 @@ pub async fn change(ctx: &Ctx, id: &str, change: Change) -> Result<Account> {
                 .transpose()?;
             let role = role_of(change.role.as_deref())?;
             let status = status_of(change.status.as_deref())?;
+            // The status first: it takes rows of other tables, and each of the three writes an audit
+            // entry, after which only users' rows may be taken, for their table is locked.
+            if let Some(status) = status.filter(|status| *status != row.status) {
+                users::put_status(conn, &inner, &mut row, status)?;
+            }
+            if let Some(role) = role.filter(|role| *role != row.role) {
+                users::put_role(conn, &inner, &mut row, role)?;
+            }
             if let Some(name) = name.filter(|name| name.as_str() != row.display_name) {
                 db::users::set_display_name(conn, &row.id, name.as_str(), inner.now())?;
                 name.as_str().clone_into(&mut row.display_name);
                 let event = Event::success(Action::UserRename).with("subject", row.id.as_str());
                 audit::record(conn, &inner, event)?;
-            }
-            if let Some(role) = role.filter(|role| *role != row.role) {
-                users::put_role(conn, &inner, &mut row, role)?;
-            }
-            if let Some(status) = status.filter(|status| *status != row.status) {
-                users::put_status(conn, &inner, &mut row, status)?;
             }
             account(conn, &inner, row)
         })

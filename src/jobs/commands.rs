@@ -1,34 +1,42 @@
 //! Running commands: claimed once, run in the container, their output and end recorded.
 //!
-//! To do one more thing with a command's output, do it in [`Taken::take`]: every byte passes there in
-//! order.
+//! To end a running command for one more reason, add it to the loop of [`execute`].
 
-use std::collections::HashMap;
+mod kept;
+mod places;
+
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::kept::{Taken, recovered};
+use self::places::{Place, Places};
 use crate::app::App;
-use crate::config::Config;
 use crate::db::commands::{CommandRow, Ending};
 use crate::db::{self};
-use crate::domain::commands::{self, CommandSpec, CommandStatus, KEPT_OUTPUT, cancel_key};
+use crate::domain::commands::{self, CommandSpec, CommandStatus, cancel_key};
 use crate::domain::containers::{ContainerState, Wanted};
 use crate::domain::ctx::Ctx;
-use crate::domain::ids::{CommandId, ContainerId, UserId};
+use crate::domain::ids::CommandId;
+use crate::domain::time::Time;
 use crate::error::{Error, Result};
 use crate::runtime::{Exec, ExecSpec, ExitStatus, RuntimeError, Stream};
-use crate::spool::{Piece, Writer};
 
-/// Commands that run side by side on this node.
-const SIDE_BY_SIDE: usize = 256;
+pub(super) use crate::domain::commands::forget_output;
+
 /// How long after a kill the end is waited for.
 const KILL_WAIT: Duration = Duration::from_secs(10);
-/// Chunks of output that are written down together.
-const BATCH: usize = 8;
+/// How long the queue is left alone after it could not be claimed from.
+const AFTER_ERROR: Duration = Duration::from_secs(2);
+/// How often another server's request to cancel is looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How long after a failure an end is first recorded again, and at most.
+const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// Ends what a server that is gone had begun, with the output that it had written down: the reader of
 /// the rest is gone with it.
@@ -42,128 +50,24 @@ pub async fn take_up(app: &App) -> Result<()> {
         .read(move |conn| Ok(db::commands::running(conn, &node)?))
         .await?;
     for row in left {
-        if let Err(error) = app
-            .runtime
-            .kill_exec(&row.container_id, row.id.as_str())
-            .await
-        {
-            tracing::warn!(%error, command = %row.id, "a left-over command could not be killed");
-        }
-        let why = "The server was restarted while the command ran";
-        let ending = Ending {
-            error: Some(why.into()),
-            ..recovered(app, &row.id).await.ending(CommandStatus::Failed)
-        };
-        finish(app, &row, ending).await?;
+        let ending = abandoned(app, &row, "The server was restarted while the command ran").await;
+        finish(app, &row, &Arc::new(ending), app.clock.now().into()).await?;
     }
     Ok(())
 }
 
-/// What an earlier server had written down of a command's output.
-async fn recovered(app: &App, id: &CommandId) -> Kept {
-    let mut reader = app.spools.reader(id);
-    let reading = tokio::task::spawn_blocking(move || {
-        let mut kept = Kept::default();
-        loop {
-            match reader.read() {
-                Ok(Piece::Output(output)) => {
-                    for (stream, chunk) in output {
-                        kept.take(stream, &chunk);
-                    }
-                }
-                Ok(Piece::Dropped(_)) => kept.truncated = true,
-                Ok(Piece::Nothing) => return kept,
-                Err(error) => {
-                    tracing::warn!(%error, "a command's output could not be read");
-                    return kept;
-                }
-            }
-        }
-    });
-    reading.await.unwrap_or_default()
-}
-
-/// Removes what listeners could still have read of commands that are gone.
-pub async fn forget_output(app: &App, ids: Vec<CommandId>) {
-    let app = app.clone();
-    let removing = tokio::task::spawn_blocking(move || {
-        for id in &ids {
-            app.spools.remove(id);
-        }
-    });
-    if let Err(error) = removing.await {
-        tracing::warn!(%error, "commands' output was not removed");
+/// Kills what nobody waits for any more; its end, with the output that was written down.
+async fn abandoned(app: &App, row: &CommandRow, why: &str) -> Ending {
+    if let Err(error) = app
+        .runtime
+        .kill_exec(&row.container_id, row.id.as_str())
+        .await
+    {
+        tracing::warn!(%error, command = %row.id, "a left-over command could not be killed");
     }
-}
-
-/// How many run, in which container and whose.
-#[derive(Debug, Default)]
-struct Places {
-    all: usize,
-    containers: HashMap<ContainerId, usize>,
-    users: HashMap<UserId, usize>,
-}
-
-/// One of them; free again when it is dropped, panics included.
-struct Place {
-    app: App,
-    places: Arc<Mutex<Places>>,
-    container: ContainerId,
-    user: UserId,
-}
-
-impl Places {
-    fn of(&self, container: &ContainerId, user: &UserId) -> (usize, usize) {
-        let count = |found: Option<&usize>| found.copied().unwrap_or_default();
-        let in_container = count(self.containers.get(container));
-        (count(self.users.get(user)), in_container)
-    }
-
-    fn is_free(&self, config: &Config, container: &ContainerId, user: &UserId) -> bool {
-        let (of_user, in_container) = self.of(container, user);
-        self.all < SIDE_BY_SIDE
-            && of_user < config.jobs_per_user
-            && in_container < config.jobs_per_container
-    }
-}
-
-impl Place {
-    fn take(
-        app: &App,
-        places: &Arc<Mutex<Places>>,
-        container: &ContainerId,
-        user: &UserId,
-    ) -> Option<Self> {
-        let mut all = places.lock().unwrap_or_else(PoisonError::into_inner);
-        if !all.is_free(&app.config, container, user) {
-            return None;
-        }
-        all.all += 1;
-        *all.containers.entry(container.clone()).or_default() += 1;
-        *all.users.entry(user.clone()).or_default() += 1;
-        Some(Self {
-            app: app.clone(),
-            places: Arc::clone(places),
-            container: container.clone(),
-            user: user.clone(),
-        })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut all = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        all.all -= 1;
-        if let Some(count) = all.containers.get_mut(&self.container) {
-            *count -= 1;
-        }
-        if let Some(count) = all.users.get_mut(&self.user) {
-            *count -= 1;
-        }
-        all.containers.retain(|_, count| *count > 0);
-        all.users.retain(|_, count| *count > 0);
-        drop(all);
-        self.app.commands_ready.notify_one();
+    Ending {
+        error: Some(why.into()),
+        ..recovered(app, &row.id).await.ending(CommandStatus::Failed)
     }
 }
 
@@ -174,6 +78,12 @@ pub async fn dispatch(app: App, stop: CancellationToken) {
     loop {
         if let Err(error) = claim_all(&app, &mut running, &places).await {
             tracing::error!(%error, "the queue of commands could not be read");
+            // The place that was taken for it rings when it is free again: without a pause the next
+            // turn would be at once, and fail as this one did.
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(AFTER_ERROR) => {}
+            }
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -244,21 +154,47 @@ async fn claim(app: &App, id: CommandId) -> Result<Option<CommandRow>> {
 async fn run(app: App, row: CommandRow, place: Place) {
     let span = tracing::info_span!("command", id = %row.id, container_id = %row.container_id);
     let work = async {
-        let ending = execute(&app, &row).await;
-        if let Err(error) = finish(&app, &row, ending).await {
-            tracing::error!(%error, "a command's end could not be recorded");
-        }
+        let executing = AssertUnwindSafe(execute(&app, &row)).catch_unwind();
+        let ending = match executing.await {
+            Ok(ending) => ending,
+            Err(_panic) => lost(&app, &row).await,
+        };
+        close(&app, &row, Arc::new(ending)).await;
     };
     tracing::Instrument::instrument(work, span).await;
     drop(place);
 }
 
-async fn finish(app: &App, row: &CommandRow, ending: Ending) -> Result<()> {
+/// The end of one that a fault of the server's own left behind.
+async fn lost(app: &App, row: &CommandRow) -> Ending {
+    const WHY: &str = "The server failed while the command ran";
+    tracing::error!("a command was lost to a panic");
+    let leaving = AssertUnwindSafe(abandoned(app, row, WHY)).catch_unwind();
+    leaving.await.unwrap_or_else(|_panic| could_not(WHY))
+}
+
+/// Records the end, however long the database is away; when the server ends before, the next one
+/// does it.
+async fn close(app: &App, row: &CommandRow, ending: Arc<Ending>) {
+    let ended = app.clock.now().into();
+    let (mut pause, longest) = RETRY_AFTER;
+    while let Err(error) = finish(app, row, &ending, ended).await {
+        tracing::error!(%error, "a command's end could not be recorded; it is tried again");
+        tokio::select! {
+            () = app.stopping.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = longest.min(pause * 2);
+    }
+}
+
+async fn finish(app: &App, row: &CommandRow, ending: &Arc<Ending>, ended: Time) -> Result<()> {
     let ctx = Ctx::system(app.clone(), "commands");
     let (id, container) = (row.id.clone(), row.container_id.clone());
+    let ending = Arc::clone(ending);
     app.db
         .write(move |conn| {
-            if db::commands::finish(conn, &id, &ending, ctx.now())? {
+            if db::commands::finish(conn, &id, &ending, ended)? {
                 commands::tell(conn, &ctx, &id, &container)?;
             }
             Ok(())
@@ -266,6 +202,29 @@ async fn finish(app: &App, row: &CommandRow, ending: Ending) -> Result<()> {
         .await?;
     app.waiting.ring(row.id.as_str());
     Ok(())
+}
+
+/// Ends when the row asks for the command's end: another server of the database can ring here for
+/// nobody.
+async fn asked_elsewhere(app: &App, id: &CommandId) {
+    if !app.db.is_shared() {
+        return std::future::pending().await;
+    }
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        match is_cancel_requested(app, id).await {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) => tracing::debug!(%error, "a command's record cannot be read again"),
+        }
+    }
+}
+
+async fn is_cancel_requested(app: &App, id: &CommandId) -> Result<bool> {
+    let id = id.clone();
+    app.db
+        .read(move |conn| Ok(db::commands::is_cancel_requested(conn, &id)?))
+        .await
 }
 
 const fn ending(status: CommandStatus) -> Ending {
@@ -286,71 +245,6 @@ fn could_not(why: impl Into<String>) -> Ending {
     }
 }
 
-/// A command's output on its way: all of it to its spool, the beginning of each stream to its record.
-struct Taken {
-    kept: Kept,
-    spool: Writer,
-}
-
-impl Taken {
-    /// All that has come by now, beginning with what was received already.
-    async fn take(&mut self, first: (Stream, Bytes), output: &mut Output) {
-        let mut batch = vec![first];
-        while batch.len() < BATCH
-            && let Ok(chunk) = output.try_recv()
-        {
-            batch.push(chunk);
-        }
-        for (stream, bytes) in &batch {
-            self.kept.take(*stream, bytes);
-        }
-        self.spool.append(batch).await;
-    }
-
-    /// All that is still to come.
-    async fn take_rest(&mut self, output: &mut Output) {
-        while let Some(chunk) = output.recv().await {
-            self.take(chunk, output).await;
-        }
-    }
-}
-
-/// What a record keeps of the two streams.
-#[derive(Default)]
-struct Kept {
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
-    truncated: bool,
-}
-
-impl Kept {
-    fn take(&mut self, stream: Stream, chunk: &Bytes) {
-        let kept = match stream {
-            Stream::Stdout => &mut self.stdout,
-            Stream::Stderr => &mut self.stderr,
-        };
-        let room = KEPT_OUTPUT - kept.len();
-        if chunk.len() > room {
-            self.truncated = true;
-        }
-        kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
-    }
-
-    fn ending(self, status: CommandStatus) -> Ending {
-        Ending {
-            stdout: text(&self.stdout),
-            stderr: text(&self.stderr),
-            truncated: self.truncated,
-            ..ending(status)
-        }
-    }
-}
-
-/// As text for both databases: PostgreSQL has no NUL in text.
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).replace('\0', "\u{FFFD}")
-}
-
 const STOPPED: &str = "The container stopped while the command ran";
 
 async fn execute(app: &App, row: &CommandRow) -> Ending {
@@ -364,11 +258,9 @@ async fn execute(app: &App, row: &CommandRow) -> Ending {
     // Registered before the start, so that no request to cancel falls between; one that came
     // before it rang for nobody, and is in the row.
     let cancelled = app.waiting.listen(&cancel_key(row.id.as_str()));
-    let id = row.id.clone();
-    let latest = app.db.read(move |conn| Ok(db::commands::get(conn, &id)?));
-    match latest.await {
-        Ok(Some(latest)) if latest.cancel_requested => return ending(CommandStatus::Cancelled),
-        Ok(_) => {}
+    match is_cancel_requested(app, &row.id).await {
+        Ok(true) => return ending(CommandStatus::Cancelled),
+        Ok(false) => {}
         Err(error) => tracing::warn!(%error, "a command's record cannot be read again"),
     }
     let exec = ExecSpec {
@@ -391,16 +283,15 @@ async fn execute(app: &App, row: &CommandRow) -> Ending {
         }
     };
     let limit = Duration::from_secs(u64::try_from(row.timeout_seconds).unwrap_or_default());
-    let mut taken = Taken {
-        kept: Kept::default(),
-        spool: app.spools.writer(&row.id),
-    };
+    let mut taken = Taken::new(app.spools.writer(&row.id));
     let Exec {
         mut output,
         mut exit,
     } = exec;
     let deadline = tokio::time::sleep(limit);
     tokio::pin!(deadline);
+    let elsewhere = asked_elsewhere(app, &row.id);
+    tokio::pin!(elsewhere);
     let mut killed: Option<CommandStatus> = None;
     let mut open = true;
     let ended = loop {
@@ -412,6 +303,7 @@ async fn execute(app: &App, row: &CommandRow) -> Ending {
             ended = &mut exit => break ended,
             () = &mut deadline, if killed.is_none() => killed = Some(CommandStatus::TimedOut),
             () = cancelled.rung(), if killed.is_none() => killed = Some(CommandStatus::Cancelled),
+            () = &mut elsewhere, if killed.is_none() => killed = Some(CommandStatus::Cancelled),
         }
         if let Some(status) = killed {
             return kill(app, row, taken, status, output, exit).await;

@@ -13,11 +13,11 @@ use crate::domain::containers::{self, ContainerState, Wanted};
 use crate::domain::ctx::Ctx;
 use crate::domain::events::{self, Audience, Change};
 use crate::domain::ids::ContainerId;
-use crate::domain::images::ImageStatus;
+use crate::domain::images::{self, ImageStatus};
 use crate::domain::jobs::JobKind;
 use crate::domain::time::Time;
 use crate::error::{Error, Result};
-use crate::runtime::{ContainerSpec, RuntimeError, Started};
+use crate::runtime::{ContainerSpec, Fact, RuntimeError, Started};
 
 /// How long an init has to end by itself before it is killed.
 pub const GRACE: Duration = Duration::from_secs(10);
@@ -77,13 +77,18 @@ pub async fn create(ctx: &Ctx, job: &JobRow) -> Result<()> {
     let Some(row) = row_of(ctx, job).await? else {
         return finish(ctx, job, None).await;
     };
-    match image_is_ready(ctx, job, &row).await? {
+    make_with_image(ctx, job, &row, "make the container").await
+}
+
+/// Makes and starts it, when its image is there.
+async fn make_with_image(ctx: &Ctx, job: &JobRow, row: &ContainerRow, action: &str) -> Result<()> {
+    match image_is_ready(ctx, job, row).await? {
         Image::Ready => {}
         Image::NoLongerWanted => return finish(ctx, job, None).await,
-        Image::Failed(why) => return record(ctx, job, &row, Came::Failed(why)).await,
+        Image::Failed(why) => return record(ctx, job, row, Came::Failed(why)).await,
     }
-    let came = make_and_start(ctx, &row, "make the container").await?;
-    record(ctx, job, &row, came).await
+    let came = make_and_start(ctx, row, action).await?;
+    record(ctx, job, row, came).await
 }
 
 /// Starts it, making first what is not there: one that failed half-made is tried again.
@@ -91,7 +96,12 @@ pub async fn start(ctx: &Ctx, job: &JobRow) -> Result<()> {
     let Some(row) = row_of(ctx, job).await? else {
         return finish(ctx, job, None).await;
     };
-    let came = make_and_start(ctx, &row, "start the container").await?;
+    let action = "start the container";
+    // What was never made wants its image first; what was, its own disk and tree.
+    if let Ok(Fact::Missing) = ctx.app().runtime.fact(&row.id).await {
+        return make_with_image(ctx, job, &row, action).await;
+    }
+    let came = make_and_start(ctx, &row, action).await?;
     record(ctx, job, &row, came).await
 }
 
@@ -192,8 +202,9 @@ enum Image {
     Failed(String),
 }
 
-/// Waits while its image is being made.
+/// Waits while its image is being made, and has it made where only other servers have it.
 async fn image_is_ready(ctx: &Ctx, job: &JobRow, row: &ContainerRow) -> Result<Image> {
+    let since = ctx.now();
     let mut told = false;
     loop {
         let (id, name) = (row.id.clone(), row.image.clone());
@@ -217,8 +228,18 @@ async fn image_is_ready(ctx: &Ctx, job: &JobRow, row: &ContainerRow) -> Result<I
                 .await
                 .unwrap_or(false);
         match image.map(|image| (image.status, image.error)) {
-            Some((ImageStatus::Ready, _)) => break,
             Some(_) if serves => break,
+            Some((ImageStatus::Ready, _)) => {
+                if !images::is_lacking(ctx, &row.image).await {
+                    break;
+                }
+                if let Some(why) = images::make_here(ctx, &row.image, since).await? {
+                    return Ok(Image::Failed(format!(
+                        "Image {} could not be made on this server: {why}",
+                        row.image
+                    )));
+                }
+            }
             Some((ImageStatus::Failed, error)) => {
                 let why = error.unwrap_or_default();
                 return Ok(Image::Failed(format!(
@@ -227,14 +248,13 @@ async fn image_is_ready(ctx: &Ctx, job: &JobRow, row: &ContainerRow) -> Result<I
                 )));
             }
             None => return Ok(Image::Failed(format!("Image {} was removed", row.image))),
-            Some((ImageStatus::Preparing, _)) => {
-                if !told {
-                    tell_of_waiting(ctx, job, row).await?;
-                    told = true;
-                }
-                tokio::time::sleep(IMAGE_POLL).await;
-            }
+            Some((ImageStatus::Preparing, _)) => {}
         }
+        if !told {
+            tell_of_waiting(ctx, job, row).await?;
+            told = true;
+        }
+        tokio::time::sleep(IMAGE_POLL).await;
     }
     Ok(Image::Ready)
 }
@@ -293,7 +313,10 @@ async fn record(ctx: &Ctx, job: &JobRow, row: &ContainerRow, came: Came) -> Resu
                 let gone = "The container stopped before the command began";
                 commands::fail_queued(conn, &inner, &id, gone)?;
             }
-            if let Some(why) = why {
+            db::jobs::finish(conn, &job.id, why, now)?;
+            if let Some(why) = why
+                && !audit::is_repeated(conn, &id, action_of(job.kind), why)?
+            {
                 let mut event = Event::new(action_of(job.kind), Outcome::Failure)
                     .container(&id)
                     .with("reason", why);
@@ -302,7 +325,7 @@ async fn record(ctx: &Ctx, job: &JobRow, row: &ContainerRow, came: Came) -> Resu
                 }
                 audit::record(conn, &inner, event)?;
             }
-            Ok(db::jobs::finish(conn, &job.id, why, now)?)
+            Ok(())
         })
         .await
 }

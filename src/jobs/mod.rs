@@ -11,10 +11,13 @@ pub mod reconcile;
 pub mod retention;
 pub mod waiting;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use chrono::TimeDelta;
+use futures_util::FutureExt as _;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -23,10 +26,14 @@ use crate::auth::actor::Actor;
 use crate::db::{self, jobs::JobRow};
 use crate::domain::ctx::{Ctx, Origin};
 use crate::domain::events;
+use crate::domain::ids::JobId;
 use crate::domain::jobs::JobKind;
 use crate::domain::terminals;
+use crate::domain::time::Time;
 use crate::error::Result;
 
+/// How long a claimed job may be without a worker: longer than a claim takes to be answered.
+const LOST_AFTER: Duration = Duration::from_secs(30);
 /// Jobs that run side by side.
 const SIDE_BY_SIDE: usize = 32;
 /// A job that was begun this often and never ended is given up: perhaps it is what ends the server.
@@ -44,6 +51,7 @@ pub fn spawn(app: &App, stop: &CancellationToken) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(dispatch(app.clone(), stop.clone()));
     tasks.spawn(commands::dispatch(app.clone(), stop.clone()));
+    tasks.spawn(images::try_again(app.clone(), stop.clone()));
     tasks.spawn(reconcile::watch(app.clone(), stop.clone()));
     tasks.spawn(retention::sweep(app.clone(), stop.clone()));
     tasks.spawn(terminals::watch(app.clone(), stop.clone()));
@@ -67,14 +75,21 @@ pub async fn take_up(app: &App) -> Result<()> {
     Ok(())
 }
 
-/// What is being worked on: never two jobs of one container or one image at once.
-type Busy = Arc<Mutex<HashSet<String>>>;
+/// What is being worked on, and by which job: never two of one container or one image at once.
+type Busy = Arc<Mutex<HashMap<String, JobId>>>;
 
 async fn dispatch(app: App, stop: CancellationToken) {
     let busy: Busy = Arc::default();
     let mut running = JoinSet::new();
+    let mut looked = tokio::time::Instant::now();
     loop {
         while running.try_join_next().is_some() {}
+        if looked.elapsed() >= LOST_AFTER {
+            looked = tokio::time::Instant::now();
+            if let Err(error) = find_lost(&app, &busy).await {
+                tracing::warn!(%error, "jobs without a worker could not be looked for");
+            }
+        }
         if let Err(error) = claim_all(&app, &busy, &mut running).await {
             tracing::error!(%error, "the queue of jobs could not be read");
         }
@@ -85,6 +100,31 @@ async fn dispatch(app: App, stop: CancellationToken) {
             () = tokio::time::sleep(Duration::from_secs(2)) => {}
         }
     }
+}
+
+/// Puts back jobs that were claimed for this server and that nobody works on: the answer to the
+/// claim was lost with its connection.
+async fn find_lost(app: &App, busy: &Busy) -> Result<()> {
+    let (node, now): (_, Time) = (app.node_name.clone(), app.clock.now().into());
+    let before = now.plus(-TimeDelta::seconds(LOST_AFTER.as_secs().cast_signed()));
+    let begun = app
+        .db
+        .read(move |conn| Ok(db::jobs::running_since(conn, &node, before)?))
+        .await?;
+    for id in begun {
+        let held = busy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .any(|job| *job == id);
+        if !held {
+            tracing::warn!(%id, "a job that nobody works on is put back");
+            app.db
+                .write(move |conn| Ok(db::jobs::requeue(conn, &id)?))
+                .await?;
+        }
+    }
+    Ok(())
 }
 
 async fn claim_all(app: &App, busy: &Busy, running: &mut JoinSet<()>) -> Result<()> {
@@ -104,9 +144,11 @@ async fn claim_all(app: &App, busy: &Busy, running: &mut JoinSet<()>) -> Result<
             || busy
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .contains(&key);
+                .contains_key(&key);
         passed.insert(key.clone());
-        if taken || running.len() >= SIDE_BY_SIDE {
+        // Containers wait for their images, so these are never behind them.
+        let full = running.len() >= SIDE_BY_SIDE && job.container_id.is_some();
+        if taken || full {
             continue;
         }
         let (id, now) = (job.id.clone(), app.clock.now().into());
@@ -119,7 +161,7 @@ async fn claim_all(app: &App, busy: &Busy, running: &mut JoinSet<()>) -> Result<
         }
         busy.lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(key.clone());
+            .insert(key.clone(), job.id.clone());
         running.spawn(run(
             app.clone(),
             job,
@@ -162,20 +204,47 @@ async fn run(app: App, job: JobRow, release: Release) {
         subject = %release.key,
     );
     let work = async {
-        let done = if job.attempts >= max_attempts(job.kind) {
-            give_up(&ctx, &job).await
-        } else {
-            begin(&ctx, &job).await
+        let doing = async {
+            if job.attempts >= max_attempts(job.kind) {
+                give_up(&ctx, &job).await
+            } else {
+                begin(&ctx, &job).await
+            }
         };
-        if let Err(error) = done {
-            // Its end could not be recorded: it stays claimed, and the next start takes it up.
-            tracing::error!(%error, "a job's end could not be recorded");
+        // Nothing of it is looked at after a panic but the row.
+        match AssertUnwindSafe(doing).catch_unwind().await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => tracing::error!(%error, "a job's end could not be recorded"),
+            Err(_) => tracing::error!("a job panicked"),
         }
+        put_back(&app, &job.id).await;
     };
     tracing::Instrument::instrument(work, span).await;
     drop(release);
     app.waiting.ring(job.id.as_str());
     app.jobs_ready.notify_one();
+}
+
+/// Has a job done again, as soon as the database can be told so. One that was done already finds
+/// nothing to do. At the server's end it stays claimed, and the next start takes it up.
+async fn put_back(app: &App, id: &JobId) {
+    let mut pause = Duration::from_secs(1);
+    loop {
+        tokio::select! {
+            () = app.stopping.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        let id = id.clone();
+        let done = app
+            .db
+            .write(move |conn| Ok(db::jobs::requeue(conn, &id)?))
+            .await;
+        match done {
+            Ok(()) => return,
+            Err(error) => tracing::warn!(%error, "a job could not be put back"),
+        }
+        pause = (pause * 2).min(Duration::from_secs(30));
+    }
 }
 
 pub(crate) async fn begin(ctx: &Ctx, job: &JobRow) -> Result<()> {

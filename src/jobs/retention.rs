@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::db;
 use crate::domain::ctx::Ctx;
-use crate::domain::{idempotency, oauth, password_resets, sessions, tickets};
+use crate::domain::{commands, idempotency, oauth, password_resets, sessions, tickets};
 use crate::error::Result;
 
 /// How often the last uses of credentials are written.
@@ -24,6 +24,14 @@ const JOB_DAYS: i64 = 14;
 pub async fn sweep(app: App, stop: CancellationToken) {
     let mut round = 0_u32;
     loop {
+        // Both at the start too, for a server may be restarted more often than that.
+        sweep_spools(&app).await;
+        if round.is_multiple_of(FORGET_EVERY)
+            && let Err(error) = forget(&app).await
+        {
+            tracing::warn!(%error, "old rows could not be removed");
+        }
+        round = round.wrapping_add(1);
         tokio::select! {
             () = stop.cancelled() => {
                 if let Err(error) = app.touched.flush(&app.db).await {
@@ -35,13 +43,6 @@ pub async fn sweep(app: App, stop: CancellationToken) {
         }
         if let Err(error) = app.touched.flush(&app.db).await {
             tracing::warn!(%error, "the last uses of credentials could not be written");
-        }
-        sweep_spools(&app).await;
-        round = round.wrapping_add(1);
-        if round.is_multiple_of(FORGET_EVERY)
-            && let Err(error) = forget(&app).await
-        {
-            tracing::warn!(%error, "old rows could not be removed");
         }
     }
 }
@@ -68,5 +69,6 @@ async fn forget(app: &App) -> Result<()> {
             db::idempotency::delete_older(conn, now.plus(-TimeDelta::hours(idempotency::HOURS)))?;
             Ok(())
         })
-        .await
+        .await?;
+    commands::forget_old(&ctx).await
 }

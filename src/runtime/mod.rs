@@ -232,11 +232,23 @@ pub enum FindingLevel {
     Broken,
 }
 
+/// A container that the engine has and its caller does not know of: perhaps the database is another
+/// one than it was made with, or an older copy of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unclaimed {
+    pub id: ContainerId,
+    pub hostname: String,
+    /// When it is removed, if nobody claims it before.
+    pub until: DateTime<Utc>,
+}
+
 /// What [`Runtime::reconcile`] did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reconciled {
     /// What of each known container is so.
     pub facts: Vec<(ContainerId, Fact)>,
+    /// Unknown ones that are kept for the time being, as they are.
+    pub unclaimed: Vec<Unclaimed>,
     /// Leftovers that were removed: ids of containers and names of devices, rules, directories.
     pub removed: Vec<String>,
 }
@@ -343,7 +355,11 @@ pub trait Runtime: Send + Sync + 'static {
     fn events(&self) -> broadcast::Receiver<RuntimeEvent>;
     /// At start and now and then: takes up what still runs of `known`, reports what is so, and
     /// removes what belongs to none of them (half-made ones, mounts, devices, rules, directories).
+    /// A whole container that is not known is kept for long before it is removed.
     async fn reconcile(&self, known: &[ContainerId]) -> Result<Reconciled, RuntimeError>;
+    /// Every now and then: puts back what others have taken from the machine that containers need
+    /// (an administrator reloads the firewall), and gives up what nothing uses any more.
+    async fn upkeep(&self) -> Result<(), RuntimeError>;
     /// The server ends: with no container left, gives back what the engine itself took of the
     /// machine (addresses, rules, groups). Containers and all they need stay.
     async fn close(&self) -> Result<(), RuntimeError>;

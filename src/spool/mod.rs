@@ -4,19 +4,19 @@
 //!
 //! A command's spool is a directory of segments. A segment is named by how many bytes of output lie
 //! before it, and is a row of records: stream, length, bytes. When a spool grows past its limit its
-//! oldest segments go, whole; a reader that still wanted them is told how much it missed.
+//! oldest segments go, whole; a reader that still wanted them is told how much it missed. All spools
+//! together, those that are being written too, are kept within bounds by [`sweep`](Spools::sweep).
 //!
-//! To bound spools in a new way, add it to [`Limits`] and to [`sweep`](Spools::sweep).
+//! To bound spools in a new way, add it to [`Limits`] and to the sweep.
 
 mod read;
+mod sweep;
 mod write;
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
@@ -28,18 +28,13 @@ use crate::domain::ids::CommandId;
 const RECORD: usize = 64 * 1024;
 /// Bytes before a record's output: which stream, and its length.
 const HEAD: usize = 5;
-/// How long a finished command's output is kept.
-const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
-/// The host's disk is nearly full when less than this, or a twentieth of it, is free: what the
-/// container engine keeps in reserve too.
-const RESERVE: u64 = 1 << 30;
 
 /// How much may be kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Bytes of one command's output.
     pub command: u64,
-    /// Bytes of all finished commands' output.
+    /// Bytes of all commands' output.
     pub total: u64,
 }
 
@@ -49,19 +44,21 @@ impl Limits {
         let part = self.command / 32;
         if part < 64 * 1024 {
             64 * 1024
-        } else if part > 64 << 20 {
-            64 << 20
+        } else if part > 16 << 20 {
+            16 << 20
         } else {
             part
         }
     }
 }
 
-/// All spools of this server.
-#[derive(Debug)]
+/// All spools of this server, cheap to clone.
+#[derive(Debug, Clone)]
 pub struct Spools {
     dir: PathBuf,
     limits: Limits,
+    /// Whether the disk under a directory is nearly full; a parameter, so that a test can decide it.
+    tight: fn(&Path) -> bool,
     shared: Arc<Shared>,
 }
 
@@ -71,6 +68,10 @@ struct Shared {
     tails: Mutex<HashMap<CommandId, watch::Sender<Tail>>>,
     /// Those that are being written.
     open: Mutex<HashSet<CommandId>>,
+    /// Bytes in all of them, about: grows with what is written, and each sweep sets it right.
+    kept: AtomicU64,
+    /// Held by the one that sweeps.
+    sweeping: Mutex<()>,
 }
 
 /// What changed of a command, as counters.
@@ -102,6 +103,7 @@ impl Spools {
         Self {
             dir: data_dir.join("spool").join("commands"),
             limits,
+            tight: sweep::is_nearly_full,
             shared: Arc::default(),
         }
     }
@@ -132,12 +134,7 @@ impl Spools {
     /// For the one who runs the command. Nothing is on the disk before something is written.
     #[must_use]
     pub fn writer(&self, id: &CommandId) -> Writer {
-        Writer::new(
-            id.clone(),
-            self.path(id),
-            self.limits,
-            Arc::clone(&self.shared),
-        )
+        Writer::new(id.clone(), self.clone())
     }
 
     /// From the first byte that is kept.
@@ -145,72 +142,6 @@ impl Spools {
     pub fn reader(&self, id: &CommandId) -> Reader {
         Reader::new(self.path(id))
     }
-
-    /// Removes a command's spool, if there is one. Blocks.
-    pub fn remove(&self, id: &CommandId) {
-        discard(&self.path(id));
-    }
-
-    /// Removes what is older than a day, and then the oldest as long as all together are too large
-    /// or the disk is nearly full. Spools that are being written are left alone. Blocks.
-    ///
-    /// # Errors
-    /// When the directory cannot be read.
-    pub fn sweep(&self, now: SystemTime) -> io::Result<()> {
-        let entries = match fs::read_dir(&self.dir) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let mut found: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
-        for entry in entries {
-            let path = entry?.path();
-            let name = path.file_name().and_then(|name| name.to_str());
-            let id = name.and_then(|name| name.parse::<CommandId>().ok());
-            if id.is_some_and(|id| lock(&self.shared.open).contains(&id)) {
-                continue;
-            }
-            // Removed meanwhile.
-            let Ok(segments) = fs::read_dir(&path) else {
-                continue;
-            };
-            let (mut last, mut size) = (SystemTime::UNIX_EPOCH, 0);
-            for segment in segments.flatten() {
-                if let Ok(meta) = segment.metadata() {
-                    size += meta.len();
-                    last = last.max(meta.modified().unwrap_or(now));
-                }
-            }
-            found.push((last, size, path));
-        }
-        found.sort();
-        let mut total: u64 = found.iter().map(|(_, size, _)| size).sum();
-        for (last, size, path) in found {
-            let old = now.duration_since(last).is_ok_and(|age| age > KEPT);
-            if !old && total <= self.limits.total && !is_nearly_full(&self.dir) {
-                break;
-            }
-            discard(&path);
-            total -= size;
-        }
-        Ok(())
-    }
-}
-
-fn discard(path: &Path) {
-    match fs::remove_dir_all(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => tracing::warn!(%error, "a command's output could not be removed"),
-    }
-}
-
-/// Whether the disk under `dir` has less free than the reserve.
-fn is_nearly_full(dir: &Path) -> bool {
-    rustix::fs::statvfs(dir).is_ok_and(|stat| {
-        let (free, all) = (stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize);
-        free < RESERVE.max(all / 20)
-    })
 }
 
 impl Shared {

@@ -1,23 +1,31 @@
 //! Writing a spool: whole records, one segment after another, the oldest dropped past the limit.
+//! While the disk is nearly full a spool keeps only a little, so that however many are written they
+//! do not fill it.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::{HEAD, Limits, RECORD, Shared, is_nearly_full, lock};
+use super::sweep::drop_segment;
+use super::{HEAD, RECORD, Spools, lock};
 use crate::domain::ids::CommandId;
 use crate::runtime::Stream;
+
+/// Largest segment while the disk is nearly full.
+const TIGHT_SEGMENT: u64 = 1 << 20;
+/// Bytes that are kept beside the segment that is written, while the disk is nearly full.
+const TIGHT_ROOM: u64 = 2 * TIGHT_SEGMENT;
 
 /// See [`super::Spools::writer`].
 #[derive(Debug)]
 pub struct Writer {
     id: CommandId,
-    shared: Arc<Shared>,
+    spools: Spools,
     /// None while its files are being written on another thread, or when that was lost.
     files: Option<Box<Files>>,
 }
@@ -25,22 +33,23 @@ pub struct Writer {
 #[derive(Debug)]
 struct Files {
     dir: PathBuf,
-    limits: Limits,
+    spools: Spools,
     /// Bytes of output so far, lost ones included: names the next segment.
     position: u64,
     /// The last of `segments`, while it takes more.
     current: Option<File>,
-    /// Name and size in bytes of each that is kept, oldest first.
+    /// Name and size in bytes of each that is kept, oldest first; a sweep may have taken the first of
+    /// them.
     segments: VecDeque<(u64, u64)>,
     failed: bool,
 }
 
 impl Writer {
-    pub(super) fn new(id: CommandId, dir: PathBuf, limits: Limits, shared: Arc<Shared>) -> Self {
-        lock(&shared.open).insert(id.clone());
+    pub(super) fn new(id: CommandId, spools: Spools) -> Self {
+        lock(&spools.shared.open).insert(id.clone());
         let files = Files {
-            dir,
-            limits,
+            dir: spools.path(&id),
+            spools: spools.clone(),
             position: 0,
             current: None,
             segments: VecDeque::new(),
@@ -48,7 +57,7 @@ impl Writer {
         };
         Self {
             id,
-            shared,
+            spools,
             files: Some(Box::new(files)),
         }
     }
@@ -64,13 +73,13 @@ impl Writer {
             files
         });
         self.files = done.await.ok();
-        self.shared.tell(&self.id, |tail| tail.output += 1);
+        self.spools.shared.tell(&self.id, |tail| tail.output += 1);
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        lock(&self.shared.open).remove(&self.id);
+        lock(&self.spools.shared.open).remove(&self.id);
     }
 }
 
@@ -104,11 +113,11 @@ impl Files {
     }
 
     fn write(&mut self, records: &[u8]) -> io::Result<()> {
-        let full = self
-            .segments
-            .back()
-            .is_some_and(|(_, size)| *size >= self.limits.segment());
-        if full {
+        let mut most = self.spools.limits.segment();
+        if self.spools.is_tight() {
+            most = most.min(TIGHT_SEGMENT);
+        }
+        if self.segments.back().is_some_and(|(_, size)| *size >= most) {
             self.current = None;
         }
         if self.current.is_none() {
@@ -116,7 +125,12 @@ impl Files {
         }
         if let (Some(file), Some((_, size))) = (&mut self.current, self.segments.back_mut()) {
             file.write_all(records)?;
-            *size += records.len() as u64;
+            let written = records.len() as u64;
+            *size += written;
+            self.spools
+                .shared
+                .kept
+                .fetch_add(written, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -126,13 +140,20 @@ impl Files {
             .recursive(true)
             .mode(0o700)
             .create(&self.dir)?;
-        let tight = is_nearly_full(&self.dir);
-        let kept = |segments: &VecDeque<(u64, u64)>| segments.iter().map(|(_, size)| size).sum();
-        let room = self.limits.command.saturating_sub(self.limits.segment());
-        while self.segments.len() > 1 && (tight || room < kept(&self.segments)) {
-            if let Some((name, _)) = self.segments.pop_front() {
-                fs::remove_file(self.dir.join(segment_name(name)))?;
-            }
+        self.spools.make_room();
+        let tight = self.spools.is_tight();
+        let limits = self.spools.limits;
+        let mut room = limits.command.saturating_sub(limits.segment());
+        if tight {
+            room = room.min(TIGHT_ROOM);
+        }
+        let mut kept: u64 = self.segments.iter().map(|(_, size)| size).sum();
+        while kept > room && (tight || self.segments.len() > 1) {
+            let Some((name, size)) = self.segments.pop_front() else {
+                break;
+            };
+            drop_segment(&self.dir, name)?;
+            kept -= size;
         }
         let file = fs::OpenOptions::new()
             .write(true)

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::containers::{CONTAINERS, exec, exec_with, output, over, running};
-use crate::harness::{Server, Tree, eventually};
+use crate::harness::{Kind, Options, Server, Tree, eventually, with_server};
 
-on_both!(results, ends, floods, many);
+on_both!(results, ends, floods, many, unwritable, elsewhere);
+on_both_by_hand!(forgotten);
 
 async fn ask(server: &Server, container: &str, body: Value) -> String {
     let path = format!("{CONTAINERS}/{container}/commands");
@@ -132,6 +133,32 @@ async fn results(server: &mut Server) {
     let list = admin.get(&format!("{path}?limit=2")).await;
     assert_eq!(list.data().as_array().map(Vec::len), Some(2));
     assert!(list.header("link").contains("rel=\"next\""));
+
+    // A list has the beginning of each stream, to the last whole character.
+    let one = exec(server, &id, "true").await;
+    let one = one["id"].as_str().expect("an id");
+    let put = |stdout: String| {
+        let stderr = "e".repeat(16 * 1024);
+        let set = format!("stdout = '{stdout}', stderr = '{stderr}'");
+        let sql = format!("UPDATE commands SET {set} WHERE id = '{one}'");
+        assert_eq!(server.database.execute(&sql), Ok(1));
+    };
+    for (stdout, kept, truncated) in [
+        ("€".repeat(20_000), 16 * 1024 - 1, true),
+        ("e".repeat(16 * 1024 + 1), 16 * 1024, true),
+        ("e".repeat(16 * 1024), 16 * 1024, false),
+    ] {
+        put(stdout.clone());
+        let list = admin.get(&format!("{path}?limit=1")).await;
+        let row = &list.data()[0];
+        assert_eq!(row["id"], one);
+        assert_eq!(row["stdout"].as_str().map(str::len), Some(kept));
+        assert!(stdout.starts_with(row["stdout"].as_str().expect("text")));
+        assert_eq!(row["stderr"].as_str().map(str::len), Some(16 * 1024));
+        assert_eq!(row["truncated"], truncated);
+        let whole = admin.get(&format!("/api/v1/commands/{one}")).await;
+        assert_eq!(whole.data()["stdout"], stdout.as_str());
+    }
 
     // The same key runs it once.
     let keyed = admin.with("idempotency-key", "run once");
@@ -347,4 +374,141 @@ async fn many(server: &mut Server) {
             "100\n100"
         );
     }
+}
+
+async fn status(server: &Server, command: &str) -> String {
+    let path = format!("/api/v1/commands/{command}");
+    server.admin().get(&path).await.str("status")
+}
+
+async fn begun(server: &Server, command: &str) {
+    eventually("a start", 20, async || {
+        (status(server, command).await == "running").then_some(())
+    })
+    .await;
+}
+
+/// While no row of a command can be changed: nothing is lost, and nothing spins.
+async fn unwritable(server: &mut Server) {
+    let id = running(server, "unwritable").await;
+    let (stop, go): (&[&str], &str) = match server.database.kind {
+        Kind::Sqlite => (
+            &["CREATE TRIGGER not_now BEFORE UPDATE ON commands \
+               BEGIN SELECT RAISE(ABORT, 'not now'); END"],
+            "DROP TRIGGER not_now",
+        ),
+        Kind::Postgres => (
+            &[
+                "CREATE FUNCTION not_now() RETURNS trigger LANGUAGE plpgsql AS \
+                 $$ BEGIN RAISE EXCEPTION 'not now'; END $$",
+                "CREATE TRIGGER not_now BEFORE UPDATE ON commands \
+                 FOR EACH ROW EXECUTE FUNCTION not_now()",
+            ],
+            "DROP TRIGGER not_now ON commands",
+        ),
+    };
+    let first = ask(server, &id, json!({ "command": "sleep 5; echo first" })).await;
+    begun(server, &first).await;
+    for sql in stop {
+        server.database.execute(sql).expect(sql);
+    }
+    let second = ask(server, &id, json!({ "command": "echo second" })).await;
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    assert_eq!(status(server, &first).await, "running");
+    assert_eq!(status(server, &second).await, "queued");
+    let log = server.log();
+    for line in [
+        "the queue of commands could not be read",
+        "a command's end could not be recorded",
+    ] {
+        let lines = log.matches(line).count();
+        assert!((1..=8).contains(&lines), "{lines} of {line}");
+    }
+    server.database.execute(go).expect(go);
+    for (command, word) in [(&first, "first\n"), (&second, "second\n")] {
+        let row = over(server, command, 40).await;
+        assert_eq!(row["status"], "completed", "{row}");
+        assert_eq!(row["stdout"], word);
+    }
+}
+
+/// What another server of the database was asked to cancel ends here, where nobody rings.
+async fn elsewhere(server: &mut Server) {
+    if server.database.kind == Kind::Sqlite {
+        return;
+    }
+    let id = running(server, "elsewhere").await;
+    let command = ask(server, &id, json!({ "command": "echo begun; sleep 600" })).await;
+    begun(server, &command).await;
+    let sql = format!("UPDATE commands SET cancel_requested = true WHERE id = '{command}'");
+    assert_eq!(server.database.execute(&sql), Ok(1));
+    let row = over(server, &command, 20).await;
+    assert_eq!(row["status"], "cancelled", "{row}");
+}
+
+/// What ended long ago goes, and what is too much of one box, with its output; nothing else does.
+async fn forgotten(kind: Kind) {
+    let options = Options::with("HZEL_COMMANDS_DAYS", "7");
+    with_server(kind, options, async |server| {
+        let id = running(server, "forgotten").await;
+        // Of February 2020.
+        let old = |n: u32| format!("01700000-0000-7000-8000-{n:012}");
+        let spools = server.data_dir().join("spool/commands");
+        for (n, ended) in [(1, "'2020-02-01 00:00:00'"), (2, "CURRENT_TIMESTAMP")] {
+            let row = exec(server, &id, "echo old").await;
+            let (was, is) = (row["id"].as_str().expect("an id"), old(n));
+            let set = format!("id = '{is}', finished_at = {ended}");
+            let sql = format!("UPDATE commands SET {set} WHERE id = '{was}'");
+            assert_eq!(server.database.execute(&sql), Ok(1));
+            std::fs::rename(spools.join(was), spools.join(is)).expect("its output");
+        }
+        let fresh = exec(server, &id, "echo fresh").await;
+        let fresh = fresh["id"].as_str().expect("an id").to_owned();
+        let answer = async |server: &Server, command: &str| {
+            let path = format!("/api/v1/commands/{command}");
+            server.admin().get(&path).await.status
+        };
+        // It makes its round at the start.
+        server.stop().await;
+        server.launch().await;
+        eventually("the end of the oldest", 20, async || {
+            let gone = answer(server, &old(1)).await == 404;
+            (gone && !spools.join(old(1)).exists()).then_some(())
+        })
+        .await;
+        for command in [&old(2), &fresh] {
+            assert_eq!(answer(server, command).await, 200);
+            assert!(spools.join(command).exists());
+        }
+
+        // Seven more than are kept, with these two.
+        let ids: Vec<String> = (100..1105).map(|n| format!("('{}')", old(n))).collect();
+        let rest = "container_id, requested_by, node_name, command, spec, timeout_seconds, status, \
+                    cancel_requested, exit_code, stdout, stderr, truncated, error, created_at, \
+                    started_at, finished_at";
+        let sql = format!(
+            "INSERT INTO commands (id, {rest}) SELECT n.column1, {rest} \
+             FROM commands CROSS JOIN (VALUES {}) AS n WHERE id = '{fresh}'",
+            ids.join(", ")
+        );
+        assert_eq!(server.database.execute(&sql), Ok(1005));
+        server.stop().await;
+        server.launch().await;
+        let all = format!("UPDATE commands SET exit_code = 0 WHERE container_id = '{id}'");
+        eventually("the end of the oldest seven", 20, async || {
+            (server.database.execute(&all) == Ok(1000)).then_some(())
+        })
+        .await;
+        for command in [old(2), old(100), old(105)] {
+            assert_eq!(answer(server, &command).await, 404, "{command}");
+        }
+        for command in [&old(106), &old(1104), &fresh] {
+            assert_eq!(answer(server, command).await, 200, "{command}");
+        }
+        eventually("the end of its output", 10, async || {
+            (!spools.join(old(2)).exists()).then_some(())
+        })
+        .await;
+    })
+    .await;
 }

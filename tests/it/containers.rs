@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Reply, Server, eventually};
 
-on_both!(life, lists, one_hostname, inside);
+on_both!(life, lists, one_hostname, one_key, elsewhere, inside);
 
 pub const CONTAINERS: &str = "/api/v1/containers";
 
@@ -280,6 +280,64 @@ async fn lists(server: &mut Server) {
         .await
         .str("id");
     assert_ne!(first, other);
+}
+
+/// The same key many times at once is one request.
+async fn one_key(server: &mut Server) {
+    for round in 0..3 {
+        let name = format!("keyed-{round}");
+        let mut asking = tokio::task::JoinSet::new();
+        for _ in 0..20 {
+            let keyed = server.admin().with("idempotency-key", &name);
+            let body = json!({ "hostname": name });
+            asking.spawn(async move { keyed.post(CONTAINERS, body).await });
+        }
+        let replies = asking.join_all().await;
+        let first = replies[0].data();
+        for reply in &replies {
+            assert_eq!(reply.data(), first);
+        }
+        let list = server
+            .admin()
+            .get(&format!("{CONTAINERS}?q={name}"))
+            .await
+            .data()
+            .clone();
+        assert_eq!(list.as_array().map(Vec::len), Some(1), "{list}");
+        wait_for(server, &replies[0].str("id"), "running").await;
+    }
+}
+
+/// What is on another server's machine is said to be there.
+async fn elsewhere(server: &mut Server) {
+    let id = uuid::Uuid::now_v7();
+    let sql = format!(
+        "INSERT INTO containers (id, user_id, hostname, image, node_name, state, wanted, \
+         cpu_cores, memory_mb, disk_gb, ssh_keys, created_at, updated_at) SELECT '{id}', id, \
+         'elsewhere', 'x', 'another', 'running', 'running', 1, 512, 18, '', CURRENT_TIMESTAMP, \
+         CURRENT_TIMESTAMP FROM users WHERE email = '{}'",
+        crate::harness::ADMIN
+    );
+    server.database.execute(&sql).expect("a container");
+    let admin = server.admin();
+    for part in ["metrics", "logs", "files?path=/"] {
+        admin
+            .get(&format!("{CONTAINERS}/{id}/{part}"))
+            .await
+            .is(409, "CONFLICT")
+            .says("The container runs on another server, another");
+    }
+    admin
+        .post(
+            &format!("{CONTAINERS}/{id}/files/mkdir"),
+            json!({ "path": "/x" }),
+        )
+        .await
+        .is(409, "CONFLICT")
+        .says("The container runs on another server, another");
+    // Nobody is there to delete it.
+    let sql = format!("DELETE FROM containers WHERE id = '{id}'");
+    server.database.execute(&sql).expect("none of it");
 }
 
 async fn one_hostname(server: &mut Server) {

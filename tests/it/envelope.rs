@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::harness::client::send;
 use crate::harness::{ADMIN, PASSWORD, Server};
 
-on_both!(bodies, addresses, strange_texts, pages);
+on_both!(bodies, addresses, strange_texts, order, pages);
 
 const CONTAINERS: &str = "/api/v1/containers";
 
@@ -321,6 +321,22 @@ async fn strange_texts(server: &mut Server) {
         let reply = client.post(CONTAINERS, json!({ "hostname": "web" })).await;
         assert_eq!(reply.status, 400, "{reply:?}");
     }
+}
+
+/// Whether something is there, and for whom, is said before what is wrong with the question.
+async fn order(server: &mut Server) {
+    let admin = server.admin();
+    let nobody = "00000000-0000-7000-8000-000000000000";
+    for path in ["logs?tail=0", "files?limit=0", "commands?limit=0"] {
+        let reply = admin
+            .get(&format!("/api/v1/containers/{nobody}/{path}"))
+            .await;
+        reply.is(404, "CONTAINER_NOT_FOUND");
+    }
+    let reply = admin
+        .get(&format!("/api/v1/commands/{nobody}?wait_seconds=61"))
+        .await;
+    reply.is(404, "COMMAND_NOT_FOUND");
 }
 
 async fn pages(server: &mut Server) {

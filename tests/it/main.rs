@@ -28,4 +28,5 @@ mod oauth;
 mod oidc;
 mod passkeys;
 mod terminals;
+mod upkeep;
 mod users;

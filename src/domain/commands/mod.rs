@@ -1,14 +1,15 @@
 //! Commands: run once in a running container, recorded with their output and end. What is asked
 //! for commits here; `crate::jobs::commands` runs it.
 //!
-//! To give a command one more property: a field in [`CommandSpec`] with its rule in [`check`].
+//! To give a command one more property: a field in [`CommandSpec`] with its rule beside it.
 
 mod follow;
+mod forget;
+mod spec;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::db::commands::CommandRow;
+use crate::db::commands::{CommandRow, ListedRow};
 use crate::db::containers::ContainerRow;
 use crate::db::{self, Conn};
 use crate::domain::audit::{self, Action, Event};
@@ -21,9 +22,13 @@ use crate::domain::page::{Page, PageRequest};
 use crate::domain::permissions::Permissions;
 use crate::domain::text_enum::text_enum;
 use crate::domain::time::Time;
-use crate::error::{Error, FieldError, Result};
+use crate::error::{Error, Result};
+
+use self::spec::check;
 
 pub use self::follow::{Following, Step, follow};
+pub use self::forget::{forget_old, forget_output};
+pub use self::spec::{CommandSpec, NewCommand};
 
 text_enum! {
     /// How far it is.
@@ -46,41 +51,12 @@ impl CommandStatus {
     }
 }
 
-/// Seconds a command may take when nothing is said.
-pub const DEFAULT_TIMEOUT: i64 = 600;
-/// Most seconds a command may take.
-pub const MAX_TIMEOUT: i64 = 86_400;
 /// Bytes of each stream that a record keeps.
 pub const KEPT_OUTPUT: usize = 1024 * 1024;
 /// Bytes of each stream that a list shows of each command.
 pub const LISTED_OUTPUT: usize = 16 * 1024;
 /// Commands of one container that may wait or run.
 const MAX_OPEN: i64 = 500;
-/// Longest command line, argument or variable, in bytes; Linux itself stops at 128 KiB.
-const MAX_TEXT: usize = 64 * 1024;
-
-/// What is run.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct CommandSpec {
-    pub argv: Vec<String>,
-    pub cwd: Option<String>,
-    pub env: BTreeMap<String, String>,
-    pub user: Option<String>,
-}
-
-/// What is asked for, as it was sent.
-#[derive(Debug, Clone, Default)]
-pub struct NewCommand {
-    /// For the container's `/bin/sh -c`.
-    pub command: Option<String>,
-    /// A program run as it is, with `args`.
-    pub program: Option<String>,
-    pub args: Vec<String>,
-    pub cwd: Option<String>,
-    pub env: BTreeMap<String, String>,
-    pub user: Option<String>,
-    pub timeout_seconds: Option<i64>,
-}
 
 /// A command and what came of it.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
@@ -125,132 +101,41 @@ impl From<CommandRow> for Command {
     }
 }
 
-fn check(new: NewCommand) -> Result<(String, CommandSpec, i32)> {
-    let mut wrong: Vec<FieldError> = Vec::new();
-    let mut note = |field: &str, message: String| {
-        wrong.push(FieldError {
-            field: field.to_owned(),
-            message,
-        });
-    };
-    let bad_text = |text: &str| text.len() > MAX_TEXT || text.contains('\0');
-    let (shown, argv) = match (new.command, new.program) {
-        (None, None) => return Err(Error::BadRequest("command is required".into())),
-        (Some(_), Some(_)) => {
-            note(
-                "program",
-                "program must not be given together with command".into(),
-            );
-            (String::new(), Vec::new())
-        }
-        (Some(command), None) => {
-            if command.trim().is_empty() {
-                note("command", "command must not be empty".into());
-            } else if bad_text(&command) {
-                let rule = format!("command must have at most {MAX_TEXT} bytes and no NUL");
-                note("command", rule);
-            }
-            if !new.args.is_empty() {
-                note("args", "args must go with program, not with command".into());
-            }
-            (
-                command.clone(),
-                vec!["/bin/sh".into(), "-c".into(), command],
-            )
-        }
-        (None, Some(program)) => {
-            if program.trim().is_empty() || bad_text(&program) {
-                let rule = format!("program must have 1 to {MAX_TEXT} bytes and no NUL");
-                note("program", rule);
-            }
-            let total: usize = new.args.iter().map(String::len).sum();
-            if new.args.len() > 1000
-                || total > 16 * MAX_TEXT
-                || new.args.iter().any(|a| bad_text(a))
-            {
-                note(
-                    "args",
-                    format!("args must be at most 1000 of {MAX_TEXT} bytes, with no NUL"),
-                );
-            }
-            let mut argv = vec![program];
-            argv.extend(new.args);
-            (
-                argv.iter()
-                    .map(|word| quoted(word))
-                    .collect::<Vec<_>>()
-                    .join(" "),
-                argv,
-            )
-        }
-    };
-    if new
-        .cwd
-        .as_ref()
-        .is_some_and(|cwd| !cwd.starts_with('/') || cwd.len() > 4096 || bad_text(cwd))
-    {
-        note("cwd", "cwd must be an absolute path".into());
-    }
-    let bad_name = |name: &str| {
-        name.is_empty()
-            || name.len() > 256
-            || name.starts_with(|c: char| c.is_ascii_digit())
-            || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-    };
-    let total: usize = new.env.values().map(String::len).sum();
-    if new.env.len() > 200
-        || total > 4 * MAX_TEXT
-        || new
-            .env
-            .iter()
-            .any(|(name, value)| bad_name(name) || bad_text(value))
-    {
-        note(
-            "env",
-            "env must be at most 200 variables of letters, digits and underscores".into(),
-        );
-    }
-    let bad_user = |user: &String| {
-        user.is_empty()
-            || user.len() > 32
-            || !user
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "._-$".contains(c))
-    };
-    if new.user.as_ref().is_some_and(bad_user) {
-        note(
-            "user",
-            "user must be a user's name or number in the container".into(),
-        );
-    }
-    let timeout = new.timeout_seconds.unwrap_or(DEFAULT_TIMEOUT);
-    if !(1..=MAX_TIMEOUT).contains(&timeout) {
-        note(
-            "timeout_seconds",
-            format!("timeout_seconds must be between 1 and {MAX_TIMEOUT}"),
-        );
-    }
-    if wrong.is_empty() {
-        let spec = CommandSpec {
-            argv,
-            cwd: new.cwd,
-            env: new.env,
-            user: new.user,
+/// With the beginning of its output only.
+impl From<ListedRow> for Command {
+    fn from(row: ListedRow) -> Self {
+        let mut command = Self {
+            id: row.id,
+            container_id: row.container_id,
+            requested_by: row.requested_by,
+            command: row.command,
+            status: row.status,
+            exit_code: row.exit_code,
+            stdout: row.stdout,
+            stderr: row.stderr,
+            truncated: row.truncated,
+            error: row.error,
+            timeout_seconds: row.timeout_seconds,
+            created_at: row.created_at,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
         };
-        Ok((shown, spec, i32::try_from(timeout).unwrap_or(i32::MAX)))
-    } else {
-        Err(Error::Validation(wrong))
+        for stream in [&mut command.stdout, &mut command.stderr] {
+            command.truncated |= cut(stream, LISTED_OUTPUT);
+        }
+        command
     }
 }
 
-/// A word as a shell would take it back.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
+/// Cuts `text` to so many bytes, or a few less where a character would be split; whether it was
+/// longer.
+pub(crate) fn cut(text: &mut String, bytes: usize) -> bool {
+    let longer = text.len() > bytes;
+    if longer {
+        text.truncate(text.floor_char_boundary(bytes));
+        text.shrink_to_fit();
     }
+    longer
 }
 
 /// Asks for a command to be run.
@@ -336,13 +221,14 @@ fn put(
     };
     db::commands::insert(conn, &command)?;
     tell(conn, ctx, &command.id, &command.container_id)?;
-    // The command itself is not repeated here: people put secrets into command lines.
-    let event = Event::success(Action::CommandCreate)
-        .container(&command.container_id)
-        .with("subject", command.id.as_str());
-    audit::record(conn, ctx, event)?;
     let made = Command::from(command);
     idempotency::keep(conn, ctx, &made)?;
+    // The command itself is not repeated here: people put secrets into command lines.
+    let event = Event::success(Action::CommandCreate)
+        .container(&made.container_id)
+        .with("subject", made.id.as_str());
+    // Last, as in [`cancel`].
+    audit::record(conn, ctx, event)?;
     Ok(made)
 }
 
@@ -428,11 +314,12 @@ pub async fn get(ctx: &Ctx, id: &str) -> Result<Command> {
 ///
 /// # Errors
 /// As [`get`].
-pub async fn get_when_over(ctx: &Ctx, id: &str, limit: Duration) -> Result<Command> {
-    let deadline = tokio::time::Instant::now() + limit;
+pub async fn get_when_over(ctx: &Ctx, id: &str, limit: Result<Duration>) -> Result<Command> {
+    let began = tokio::time::Instant::now();
     let listener = ctx.app().waiting.listen(id);
+    let mut command = get(ctx, id).await?;
+    let deadline = began + limit?;
     loop {
-        let command = get(ctx, id).await?;
         if command.status.is_over() || tokio::time::Instant::now() >= deadline {
             return Ok(command);
         }
@@ -441,31 +328,30 @@ pub async fn get_when_over(ctx: &Ctx, id: &str, limit: Duration) -> Result<Comma
             () = listener.rung() => {}
             () = tokio::time::sleep_until(next.min(deadline)) => {}
         }
+        command = get(ctx, id).await?;
     }
 }
 
-/// A container's, newest first, with the beginning of their output.
+/// A container's, newest first, with the beginning of their output. What is wrong with the request is
+/// said to who may see them.
 ///
 /// # Errors
-/// [`Error::ContainerNotFound`], [`Error::Forbidden`].
-pub async fn list(ctx: &Ctx, container: &str, request: PageRequest) -> Result<Page<Command>> {
+/// [`Error::ContainerNotFound`], [`Error::Forbidden`]; that of `request`.
+pub async fn list(
+    ctx: &Ctx,
+    container: &str,
+    request: Result<PageRequest>,
+) -> Result<Page<Command>> {
     let (inner, asked) = (ctx.clone(), container.to_owned());
     ctx.db()
         .read(move |conn| {
             let ((row, ..), _) = containers::find(conn, &inner, &asked, Permissions::TERMINAL)?;
-            let rows = db::commands::list(conn, &row.id, request.before(), request.fetch())?;
-            Ok(
-                Page::cut(rows, &request, |row| row.id.to_string()).map(|row| {
-                    let mut command = Command::from(row);
-                    for stream in [&mut command.stdout, &mut command.stderr] {
-                        if stream.len() > LISTED_OUTPUT {
-                            stream.truncate(stream.floor_char_boundary(LISTED_OUTPUT));
-                            command.truncated = true;
-                        }
-                    }
-                    command
-                }),
-            )
+            let request = request?;
+            let before = request.before();
+            // A character is a byte at least, so that one more of them tells whether there is more.
+            let shown = i32::try_from(LISTED_OUTPUT + 1).unwrap_or(i32::MAX);
+            let rows = db::commands::list(conn, &row.id, before, request.fetch(), shown)?;
+            Ok(Page::cut(rows, &request, |row| row.id.to_string()).map(Command::from))
         })
         .await
 }
@@ -488,68 +374,26 @@ pub async fn cancel(ctx: &Ctx, id: &str) -> Result<Command> {
                     row.status
                 )));
             }
+            if db::commands::cancel_queued(conn, &row.id, inner.now())? {
+                tell(conn, &inner, &row.id, &row.container_id)?;
+            } else {
+                db::commands::request_cancel(conn, &row.id)?;
+            }
             let event = Event::success(Action::CommandCancel)
                 .container(&row.container_id)
                 .with("subject", row.id.as_str());
-            audit::record(conn, &inner, event)?;
-            if db::commands::cancel_queued(conn, &row.id, inner.now())? {
-                tell(conn, &inner, &row.id, &row.container_id)
-            } else {
-                Ok(db::commands::request_cancel(conn, &row.id)?)
-            }
+            // Last: on PostgreSQL it holds a lock that all share, under which nobody may wait for a
+            // row.
+            audit::record(conn, &inner, event)
         })
         .await?;
     ctx.app().waiting.ring(&cancel_key(id));
     ctx.app().waiting.ring(id);
-    get_when_over(ctx, id, Duration::from_secs(15)).await
+    get_when_over(ctx, id, Ok(Duration::from_secs(15))).await
 }
 
 /// What rings when a command is to be cancelled.
 #[must_use]
 pub fn cancel_key(id: &str) -> String {
     format!("cancel:{id}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_needs_a_program_or_a_line() {
-        assert!(matches!(
-            check(NewCommand::default()),
-            Err(Error::BadRequest(_))
-        ));
-        let line = NewCommand {
-            command: Some("uname -a".into()),
-            ..NewCommand::default()
-        };
-        let (shown, spec, timeout) = check(line).unwrap();
-        assert_eq!((shown.as_str(), timeout), ("uname -a", 600));
-        assert_eq!(spec.argv, ["/bin/sh", "-c", "uname -a"]);
-    }
-
-    #[test]
-    fn programs_are_shown_as_a_shell_would_take_them() {
-        let new = NewCommand {
-            program: Some("echo".into()),
-            args: vec!["it's".into(), "a b".into(), String::new()],
-            ..NewCommand::default()
-        };
-        assert_eq!(check(new).unwrap().0, r"echo 'it'\''s' 'a b' ''");
-    }
-
-    #[test]
-    fn bad_fields_are_named() {
-        let new = NewCommand {
-            command: Some("x".into()),
-            cwd: Some("tmp".into()),
-            user: Some("a b".into()),
-            timeout_seconds: Some(0),
-            ..NewCommand::default()
-        };
-        let error = check(new).unwrap_err();
-        let fields: Vec<&str> = error.fields().iter().map(|f| f.field.as_str()).collect();
-        assert_eq!(fields, ["cwd", "user", "timeout_seconds"]);
-    }
 }

@@ -106,18 +106,17 @@ async fn act(ctx: &Ctx, id: &str, act: Act) -> Result<Container> {
                     "Too many actions wait for this container".into(),
                 ));
             }
-            audit::record(
-                conn,
-                &inner,
-                Event::success(act.action()).container(&row.id),
-            )?;
-            if act.is_done_in(row.state) && open.is_empty() {
-                return Ok(None);
-            }
-            db::containers::set_wanted(conn, &row.id, act.wanted(), inner.now())?;
-            let job = NewJob::of_container(&inner, act.job(), &row.id, &row.node_name);
-            jobs::queue(conn, &inner, &job)?;
-            Ok(Some(job.id))
+            let job = if act.is_done_in(row.state) && open.is_empty() {
+                None
+            } else {
+                db::containers::set_wanted(conn, &row.id, act.wanted(), inner.now())?;
+                let job = NewJob::of_container(&inner, act.job(), &row.id, &row.node_name);
+                jobs::queue(conn, &inner, &job)?;
+                Some(job.id)
+            };
+            let event = Event::success(act.action()).container(&row.id);
+            audit::record(conn, &inner, event)?;
+            Ok(job)
         })
         .await?;
     if let Some(job) = job {

@@ -248,7 +248,6 @@ pub async fn create(ctx: &Ctx, new: NewContainer) -> Result<Container> {
             let event = Event::success(Action::ContainerCreate)
                 .container(&row.id)
                 .with("hostname", row.hostname.as_str());
-            audit::record(conn, &inner, event)?;
             let change = Change::ContainerCreated {
                 id: row.id.clone(),
                 hostname: row.hostname.clone(),
@@ -259,6 +258,7 @@ pub async fn create(ctx: &Ctx, new: NewContainer) -> Result<Container> {
             let owned = (row, caller.display_name.clone(), caller.email.clone());
             let made = view(owned, Permissions::OWNER);
             idempotency::keep(conn, &inner, &made)?;
+            audit::record(conn, &inner, event)?;
             Ok(made)
         })
         .await?;

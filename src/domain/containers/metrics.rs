@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{ContainerState, find};
+use super::{ContainerState, find, require_here};
 use crate::db::containers::ContainerRow;
 use crate::domain::ctx::Ctx;
 use crate::domain::permissions::Permissions;
@@ -28,7 +28,8 @@ pub struct ContainerMetrics {
 /// What it uses now.
 ///
 /// # Errors
-/// [`Error::ContainerNotFound`], [`Error::Forbidden`], [`Error::RuntimeUnavailable`].
+/// [`Error::ContainerNotFound`], [`Error::Forbidden`], [`Error::RuntimeUnavailable`];
+/// [`Error::Conflict`] when it is on another server.
 pub async fn metrics(ctx: &Ctx, id: &str) -> Result<ContainerMetrics> {
     let (inner, asked) = (ctx.clone(), id.to_owned());
     let row = ctx
@@ -43,6 +44,7 @@ pub async fn metrics(ctx: &Ctx, id: &str) -> Result<ContainerMetrics> {
     if row.state != ContainerState::Running && row.state != ContainerState::Stopped {
         return Ok(none);
     }
+    require_here(ctx, &row)?;
     let runtime = &ctx.app().runtime;
     let now = match runtime.metrics(&row.id).await {
         Ok(metrics) => metrics,
@@ -111,13 +113,16 @@ async fn cpu_percent(ctx: &Ctx, row: &ContainerRow, usage_us: u64) -> Result<f64
 /// The last lines of its init's console.
 ///
 /// # Errors
-/// [`Error::ContainerNotFound`], [`Error::Forbidden`], [`Error::RuntimeUnavailable`].
-pub async fn logs(ctx: &Ctx, id: &str, lines: usize) -> Result<String> {
+/// [`Error::ContainerNotFound`], [`Error::Forbidden`], [`Error::RuntimeUnavailable`];
+/// [`Error::Conflict`] when it is on another server.
+pub async fn logs(ctx: &Ctx, id: &str, lines: Result<usize>) -> Result<String> {
     let (inner, asked) = (ctx.clone(), id.to_owned());
     let row = ctx
         .db()
         .read(move |conn| Ok(find(conn, &inner, &asked, Permissions::VIEW)?.0.0))
         .await?;
+    let lines = lines?;
+    require_here(ctx, &row)?;
     match ctx.app().runtime.logs(&row.id, lines).await {
         Ok(text) => Ok(text),
         Err(RuntimeError::NotFound) => Ok(String::new()),

@@ -10,7 +10,7 @@ mod metrics;
 
 use std::collections::HashMap;
 
-use crate::db::containers::{Filter, OwnedRow};
+use crate::db::containers::{ContainerRow, Filter, OwnedRow};
 use crate::db::{self, Conn};
 use crate::domain::audit::{self, AuditEntry};
 use crate::domain::ctx::Ctx;
@@ -144,6 +144,21 @@ pub(crate) fn find(
     held.require(Permissions::VIEW)?;
     held.require(wanted)?;
     Ok((row, held))
+}
+
+/// Lets only pass what is on this machine: its files, its console and what it uses are nowhere else.
+///
+/// # Errors
+/// [`Error::Conflict`], which says where it is.
+pub(crate) fn require_here(ctx: &Ctx, row: &ContainerRow) -> Result<()> {
+    if row.node_name == ctx.app().node_name {
+        Ok(())
+    } else {
+        Err(Error::Conflict(format!(
+            "The container runs on another server, {}",
+            row.node_name
+        )))
+    }
 }
 
 /// Records what is so from now on, and tells of it, in the caller's transaction; only a running one

@@ -129,12 +129,7 @@ pub async fn check(ctx: &Ctx, container: &str) -> Result<ContainerId> {
     if row.state != ContainerState::Running {
         return Err(Error::Conflict("The container is not running".into()));
     }
-    if row.node_name != ctx.app().node_name {
-        return Err(Error::Conflict(format!(
-            "The container runs on another server, {}",
-            row.node_name
-        )));
-    }
+    containers::require_here(ctx, &row)?;
     Ok(row.id)
 }
 

@@ -85,6 +85,8 @@ pub(super) struct Engine {
     pub cgroups: Cgroups,
     pub host: Host,
     pub events: broadcast::Sender<RuntimeEvent>,
+    /// How long a container is kept that nobody knows of.
+    pub keep_unclaimed: Duration,
     registry: Mutex<Registry>,
     /// Held as long as the server lives: no two may work on one data directory.
     _lock: File,
@@ -157,6 +159,7 @@ impl Engine {
             cgroups,
             host,
             events,
+            keep_unclaimed: config.keep_unclaimed,
             registry: Mutex::default(),
             _lock: lock,
         });
@@ -225,6 +228,13 @@ impl Engine {
             .iter()
             .map(|slot| slot.0)
             .collect()
+    }
+
+    /// Whether a container that is here was made from the image of that name.
+    pub(super) fn uses_image(&self, name: &str) -> bool {
+        self.entries()
+            .iter()
+            .any(|entry| lock(&entry.record).spec.image == name)
     }
 
     /// What is so of a container.

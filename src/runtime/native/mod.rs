@@ -69,6 +69,8 @@ pub struct NativeConfig {
     pub data_dir: PathBuf,
     /// The program that makes the sandboxes.
     pub oci_runtime: OciRuntimeChoice,
+    /// How long a container is kept that nobody knows of.
+    pub keep_unclaimed: Duration,
 }
 
 /// The embedded engine, also on a machine where it cannot work: then its operations say what is
@@ -157,6 +159,15 @@ impl Runtime for NativeRuntime {
     }
 
     async fn remove_image(&self, name: &str) -> Result<(), RuntimeError> {
+        // Also of a container that nobody claims, which the caller does not know of.
+        if let Some(engine) = self.engine.get()
+            && engine.uses_image(name)
+        {
+            return Err(RuntimeError::Failed {
+                what: "could not remove the image",
+                cause: "containers of this machine are made from it".into(),
+            });
+        }
         self.images.remove(name).await
     }
 
@@ -248,6 +259,14 @@ impl Runtime for NativeRuntime {
 
     async fn reconcile(&self, known: &[ContainerId]) -> Result<Reconciled, RuntimeError> {
         self.engine().await?.reconcile(known).await
+    }
+
+    async fn upkeep(&self) -> Result<(), RuntimeError> {
+        // Not opened for this: where it cannot work there is nothing to keep up.
+        match self.engine.get() {
+            Some(engine) => engine.upkeep().await,
+            None => Ok(()),
+        }
     }
 
     async fn close(&self) -> Result<(), RuntimeError> {

@@ -1,12 +1,16 @@
 //! Making sense of what an earlier server left: running containers are taken up again, everything
-//! half-made or unknown is removed.
+//! half-made is removed. A whole container that nobody knows of is somebody's data all the same: it
+//! is kept for long. To look after one more thing, add it to [`Engine::reconcile`], or, where others
+//! on the machine may take it away at any time, to [`Engine::upkeep`].
 
 use std::collections::HashSet;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::Utc;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::cgroup::Cgroups;
@@ -15,14 +19,16 @@ use super::engine::{Engine, Entry, Live, lock};
 use super::fault::{Context as _, blocking};
 use super::files::Gate;
 use super::process::ProcessId;
-use super::state::{Record, RunState, boot_id, read_json, remove_dir};
+use super::state::{Record, RunState, boot_id, read_json, remove_dir, write_json};
 use super::tree::Tree;
 use super::watch;
 use crate::domain::ids::ContainerId;
-use crate::runtime::{Reconciled, RuntimeError};
+use crate::runtime::{Reconciled, RuntimeError, Unclaimed};
 
 /// One made so recently may not have been known yet when the caller listed what it knows.
-const YOUNG: Duration = Duration::from_secs(2);
+const YOUNG: Duration = Duration::from_secs(60);
+/// Beside a container's record: since when nobody has known of it.
+const UNCLAIMED: &str = "unclaimed.json";
 
 impl Engine {
     /// At the end: without a container there is nothing to keep addresses, rules and groups for.
@@ -159,18 +165,32 @@ impl Engine {
         })
     }
 
+    /// Puts back the rules that keep containers apart, should they be gone.
+    pub(super) async fn upkeep(&self) -> Result<(), RuntimeError> {
+        if self.has_containers() {
+            self.network.uphold().await?;
+        }
+        Ok(())
+    }
+
     /// Removes what belongs to none of `known`, and says what is so.
     pub(super) async fn reconcile(
         self: &Arc<Self>,
         known: &[ContainerId],
     ) -> Result<Reconciled, RuntimeError> {
-        let wanted: HashSet<&ContainerId> = known.iter().collect();
+        let claimed: HashSet<ContainerId> = known.iter().cloned().collect();
+        let engine = Arc::clone(self);
+        let unclaimed = blocking(move || Ok(engine.unclaimed(&claimed))).await?;
         let mut removed = Vec::new();
-        for entry in self.entries() {
-            let young = entry.made.is_some_and(|made| made.elapsed() < YOUNG);
-            if !wanted.contains(&entry.id) && !young {
-                self.delete(&entry.id).await?;
-                removed.push(format!("container {}", entry.id));
+        let (kept, over): (Vec<_>, Vec<_>) = unclaimed
+            .into_iter()
+            .partition(|container| container.until > Utc::now());
+        for container in over {
+            match self.delete(&container.id).await {
+                Ok(()) => removed.push(format!("container {}", container.id)),
+                Err(error) => {
+                    tracing::error!(id = %container.id, %error, "could not remove a container that nobody claims");
+                }
             }
         }
         let engine = Arc::clone(self);
@@ -184,7 +204,48 @@ impl Engine {
             .collect();
         removed.extend(self.images.collect(&used).await?);
         let facts = known.iter().map(|id| (id.clone(), self.fact(id))).collect();
-        Ok(Reconciled { facts, removed })
+        Ok(Reconciled {
+            facts,
+            unclaimed: kept,
+            removed,
+        })
+    }
+
+    /// Marks what is not among `claimed` with the time at which that was seen first, and takes the
+    /// mark from what is.
+    fn unclaimed(&self, claimed: &HashSet<ContainerId>) -> Vec<Unclaimed> {
+        let mut unclaimed = Vec::new();
+        for entry in self.entries() {
+            let mark = self.layout.container(&entry.id).join(UNCLAIMED);
+            if claimed.contains(&entry.id) {
+                if let Err(error) = fs::remove_file(&mark)
+                    && error.kind() != io::ErrorKind::NotFound
+                {
+                    tracing::error!(id = %entry.id, %error, "could not mark a container as claimed");
+                }
+                continue;
+            }
+            if entry.made.is_some_and(|made| made.elapsed() < YOUNG) {
+                continue;
+            }
+            // What cannot be read or written counts from now on: rather too long than too short.
+            let now = Utc::now();
+            let since = match read_json(&mark) {
+                Ok(Some(since)) => since,
+                _ => {
+                    if let Err(error) = write_json(&mark, &now, true) {
+                        tracing::error!(id = %entry.id, %error, "could not mark a container that nobody claims");
+                    }
+                    now
+                }
+            };
+            unclaimed.push(Unclaimed {
+                id: entry.id.clone(),
+                hostname: lock(&entry.record).spec.hostname.clone(),
+                until: since + self.keep_unclaimed,
+            });
+        }
+        unclaimed
     }
 
     /// Removes run state and processes of containers that are not there at all.

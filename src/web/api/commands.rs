@@ -107,7 +107,7 @@ pub async fn list(
     id: Path<String>,
     query: Query<PageQuery>,
 ) -> Result<Listed<CommandView>> {
-    let page = commands::list(&ctx, &id, query.0.parse()?).await?;
+    let page = commands::list(&ctx, &id, query.0.parse()).await?;
     Ok(Listed(page.map(CommandView::from)))
 }
 
@@ -121,12 +121,9 @@ pub async fn get(ctx: Ctx, id: Path<String>, query: Query<WaitQuery>) -> Reply<C
         .ok_or_else(|| {
             let rule = format!("wait_seconds must be between 0 and {MAX_WAIT}");
             Error::field("wait_seconds", rule)
-        })?;
-    Ok(Data(
-        commands::get_when_over(&ctx, &id, Duration::from_secs(wait))
-            .await?
-            .into(),
-    ))
+        })
+        .map(Duration::from_secs);
+    Ok(Data(commands::get_when_over(&ctx, &id, wait).await?.into()))
 }
 
 /// # Errors

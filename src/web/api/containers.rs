@@ -207,13 +207,13 @@ pub async fn metrics(ctx: Ctx, id: Path<String>) -> Reply<ContainerMetrics> {
 /// As `containers::logs`.
 pub async fn logs(ctx: Ctx, id: Path<String>, query: Query<TailQuery>) -> Reply<LogsView> {
     let tail = query.0.tail.map_or(200, |whole| whole.0);
-    if !(1..=MAX_TAIL).contains(&tail) {
-        return Err(Error::field(
-            "tail",
-            format!("tail must be between 1 and {MAX_TAIL}"),
-        ));
-    }
-    let lines = usize::try_from(tail).unwrap_or(usize::MAX);
+    let lines = usize::try_from(tail)
+        .ok()
+        .filter(|_| (1..=MAX_TAIL).contains(&tail))
+        .ok_or_else(|| {
+            let rule = format!("tail must be between 1 and {MAX_TAIL}");
+            Error::field("tail", rule)
+        });
     Ok(Data(LogsView {
         logs: containers::logs(&ctx, &id, lines).await?,
     }))

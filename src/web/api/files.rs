@@ -130,7 +130,7 @@ pub async fn get(
         cursor,
     } = query.0;
     let path = path.as_deref().unwrap_or("/");
-    let range = files::range(limit.map(|whole| whole.0), cursor.as_deref())?;
+    let range = files::range(limit.map(|whole| whole.0), cursor.as_deref());
     if accepts_tar(&request) {
         let archive = files::archive(&ctx, &id, Some(path)).await?;
         return Ok(download::archive(&request, path, archive));

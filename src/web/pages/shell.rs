@@ -15,6 +15,7 @@ use super::say::When;
 use super::{is_htmx, see_other};
 use crate::auth::actor::Credential;
 use crate::domain::ctx::Ctx;
+use crate::domain::sessions;
 use crate::domain::time::Time;
 use crate::error::{Error, Result};
 use crate::web::assets::url;
@@ -186,6 +187,14 @@ impl Frame {
             title: title.into(),
             icon: url::MARKS_HZEL_SVG,
         })
+    }
+
+    /// Whether what is sensitive can be done without the password being asked for first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn is_proved(&self) -> Result<bool> {
+        sessions::is_proved(&self.ctx).await
     }
 
     /// A time, as seen from this request's moment.

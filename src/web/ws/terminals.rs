@@ -146,8 +146,8 @@ pub async fn open(
     id: Path<String>,
     query: Query<TerminalQuery>,
 ) -> Result<HttpResponse> {
-    let (opening, manner) = (query.0.opening()?, query.0.manner()?);
     let container = terminals::check(&ctx, &id).await?;
+    let (opening, manner) = (query.0.opening()?, query.0.manner()?);
     let watch = Watch::on(container, Permissions::TERMINAL);
     let (response, sender, receiver) = socket::accept(&ctx, &request, payload, watch, MAX_FRAME)?;
     let viewer = terminals::open(&ctx, &id, opening).await?;

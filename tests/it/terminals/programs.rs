@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::Screen;
 use crate::containers::{exec_with, output, running};
-use crate::harness::Server;
+use crate::harness::{Server, eventually};
 
 on_both!(whole_screen);
 
@@ -72,11 +72,20 @@ async fn whole_screen(server: &mut Server) {
     screen.type_in("echo still-$X\r").await;
     screen.until("still-alive").await;
     // ^C reaches the program inside, not what is around it; ^Z and fg stop it and go on.
-    screen.type_in("sleep 1000\r").await;
+    let tail_is = async |state: &str| {
+        let line = format!("cat /proc/[0-9]*/stat 2>/dev/null | grep -c '(tail) {state}' || true");
+        eventually(&format!("tail is in the state {state}"), 20, async || {
+            (output(server, &id, &line).await == "1").then_some(())
+        })
+        .await;
+    };
+    screen.type_in("tail -f /dev/null\r").await;
+    tail_is("S").await;
     screen.type_in("\x1a").await;
     screen.until("Stopped").await;
-    screen.type_in("fg\r").await;
+    tail_is("T").await;
+    screen.type_in("fg; echo code-$?\r").await;
+    tail_is("S").await;
     screen.type_in("\x03").await;
-    screen.type_in("echo code-$?\r").await;
     screen.until("code-130").await;
 }

@@ -103,6 +103,7 @@ mod tests {
     async fn every_complaint_has_a_remedy() {
         let directory = tempfile::tempdir().unwrap();
         let config = NativeConfig {
+            keep_unclaimed: std::time::Duration::ZERO,
             data_dir: directory.path().to_owned(),
             oci_runtime: super::super::OciRuntimeChoice::Auto,
         };

@@ -6,7 +6,11 @@
 //! containers made from it are written over that one for as long as they live;
 //! [`ImageStore::collect`] removes those that nobody uses any more. A build happens in
 //! `<store>/.new-…`, whose `lock` is held as long as somebody works there, so that what a crash
-//! left can be told from what another process is making.
+//! left can be told from what another process is making. What is removed goes there first, without
+//! that lock: what cannot be removed at once is a leftover, and tried again with the others.
+//!
+//! `<store>/.lock` is held by whoever changes what images there are. Who opens an image to make a
+//! container of it holds that generation by its [`Image`].
 //!
 //! To add a source, add its variant to [`ImageSource`] and what makes its `rootfs` to `make`.
 
@@ -21,13 +25,14 @@ mod size;
 mod tests;
 mod unpack;
 
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -44,14 +49,54 @@ const GENERATION: &str = "rootfs.";
 /// How often unpacking tells how far it is.
 const TELL_EVERY: Duration = Duration::from_millis(250);
 
-/// The images of one installation. Any number of processes may use the same store.
+/// How long a generation is left alone after a container was made from it: the container's own
+/// record, by which the generation is known to be used, is there by then.
+const SETTLING: Duration = Duration::from_secs(600);
+
+/// The images of one installation. Any number of processes may use the same store; one of them makes
+/// containers from it and collects, by clones of one store.
 #[derive(Debug, Clone)]
 pub struct ImageStore {
     directory: PathBuf,
+    uses: Arc<Uses>,
+    settling: Duration,
 }
 
-/// An image that containers can start from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The generations that containers are being made from.
+#[derive(Debug, Default)]
+struct Uses(Mutex<HashMap<PathBuf, Use>>);
+
+#[derive(Debug)]
+struct Use {
+    holders: usize,
+    /// When the last of them was done.
+    over: Instant,
+}
+
+impl Uses {
+    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Use>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps a generation from being collected while this lives, and for [`SETTLING`] after.
+#[derive(Debug)]
+struct Held {
+    rootfs: PathBuf,
+    uses: Arc<Uses>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(it) = self.uses.lock().get_mut(&self.rootfs) {
+            it.holders = it.holders.saturating_sub(1);
+            it.over = Instant::now();
+        }
+    }
+}
+
+/// An image that containers can start from. Its generation is not collected while this lives.
+#[derive(Debug, Clone)]
 pub struct Image {
     pub name: String,
     /// This generation's tree; stays as it is and where it is.
@@ -62,6 +107,7 @@ pub struct Image {
     /// What it says of itself, such as `Debian GNU/Linux 12 (bookworm)`.
     pub description: String,
     pub size_bytes: u64,
+    _held: Arc<Held>,
 }
 
 /// `image.json`.
@@ -78,7 +124,11 @@ impl ImageStore {
     /// The store in `directory`, which is made when something is put in.
     #[must_use]
     pub fn new(directory: PathBuf) -> Self {
-        Self { directory }
+        Self {
+            directory,
+            uses: Arc::default(),
+            settling: SETTLING,
+        }
     }
 
     /// The image of that name.
@@ -95,6 +145,8 @@ impl ImageStore {
             name: name.to_owned(),
             reason,
         };
+        // Read and held under one lock: a collection sees it held, or is over before it is read.
+        let mut uses = self.uses.lock();
         let record = match read_record(&directory) {
             Ok(Some(record)) => record,
             Ok(None) => return Err(missing()),
@@ -104,6 +156,17 @@ impl ImageStore {
         if !rootfs.is_dir() {
             return Err(broken("its files are gone; make it again".into()));
         }
+        uses.entry(rootfs.clone())
+            .or_insert_with(|| Use {
+                holders: 0,
+                over: Instant::now(),
+            })
+            .holders += 1;
+        drop(uses);
+        let held = Arc::new(Held {
+            rootfs: rootfs.clone(),
+            uses: Arc::clone(&self.uses),
+        });
         Ok(Image {
             name: name.to_owned(),
             rootfs,
@@ -111,7 +174,15 @@ impl ImageStore {
             env: record.env,
             description: record.description,
             size_bytes: record.size_bytes,
+            _held: held,
         })
+    }
+
+    /// The generations that containers are being made from, or were a moment ago.
+    fn held(&self) -> HashSet<PathBuf> {
+        let mut uses = self.uses.lock();
+        uses.retain(|_, it| it.holders > 0 || it.over.elapsed() < self.settling);
+        uses.keys().cloned().collect()
     }
 
     /// Makes an image, and puts it in the place of an older one only when it is whole. Dropping
@@ -239,7 +310,8 @@ impl ImageStore {
     /// Removes an image with all its generations; not an error when there is none.
     ///
     /// # Errors
-    /// [`RuntimeError::Failed`] when files cannot be removed.
+    /// [`RuntimeError::Failed`] when files cannot be removed. What is out of sight by then is tried
+    /// again by the next collection.
     pub async fn remove(&self, name: &str) -> Result<(), RuntimeError> {
         let Ok(sound) = ImageName::parse(name) else {
             return Ok(());
@@ -253,19 +325,22 @@ impl ImageStore {
             // Out of sight at once; what a crash leaves of it then is a leftover like any other.
             let grave = {
                 let _one_at_a_time = store.lock()?;
-                let grave = store.unused_name();
-                std::fs::rename(&directory, &grave)?;
-                grave
+                store.bury(&directory)?
             };
-            Ok(std::fs::remove_dir_all(grave)?)
+            Ok(dispose(&grave)?)
         });
         removed.await.map_err(|problem| problem.of(name))
     }
 
-    /// Removes the generations that are neither present nor in `used`, and names them.
+    /// Removes the generations that are neither present nor in `used`, and names them. What cannot
+    /// be removed is logged, and tried again the next time.
+    ///
+    /// At any time: a container in the making may be missing in `used`, and keeps its generation all
+    /// the same. Under `.lock` no generation gives way to another; those held by then are spared, and
+    /// whoever opens an image after that finds the present one.
     ///
     /// # Errors
-    /// [`RuntimeError::Failed`] when files cannot be removed.
+    /// [`RuntimeError::Failed`] when the store cannot be read.
     pub async fn collect(&self, used: &[PathBuf]) -> Result<Vec<String>, RuntimeError> {
         let store = self.clone();
         let used = used.to_vec();
@@ -275,60 +350,86 @@ impl ImageStore {
     }
 
     fn collect_now(&self, used: &[PathBuf]) -> Result<Vec<String>, Problem> {
-        if !self.directory.is_dir() {
-            return Ok(Vec::new());
-        }
         let mut removed = self.sweep()?;
-        let _one_at_a_time = self.lock()?;
-        for entry in std::fs::read_dir(&self.directory)? {
-            let directory = entry?.path();
-            let name = directory
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            if name.starts_with('.') || !directory.is_dir() {
-                continue;
-            }
-            // One that cannot be read is left for people to look at.
-            let Ok(Some(record)) = read_record(&directory) else {
-                continue;
-            };
-            for generation in generations(&directory)? {
-                let rootfs = directory.join(format!("{GENERATION}{generation}"));
-                if generation != record.generation && !used.contains(&rootfs) {
-                    std::fs::remove_dir_all(&rootfs)?;
-                    removed.push(format!("{name}/{GENERATION}{generation}"));
+        if !self.directory.is_dir() {
+            return Ok(removed);
+        }
+        let mut graves = Vec::new();
+        {
+            let _one_at_a_time = self.lock()?;
+            let held = self.held();
+            for shelf in self.shelves()? {
+                for rootfs in &shelf.generations {
+                    let in_use =
+                        *rootfs == shelf.present || used.contains(rootfs) || held.contains(rootfs);
+                    if !in_use {
+                        let name = format!("{}/{}", shelf.name, name_of(rootfs));
+                        graves.extend(self.try_to_bury(name, rootfs));
+                    }
                 }
             }
         }
+        removed.extend(graves.into_iter().filter_map(disposed));
         Ok(removed)
+    }
+
+    /// The images whose records can be read; others are left for people to look at.
+    fn shelves(&self) -> io::Result<Vec<Shelf>> {
+        let mut shelves = Vec::new();
+        for entry in std::fs::read_dir(&self.directory)? {
+            let directory = entry?.path();
+            let name = name_of(&directory);
+            if name.starts_with('.') || !directory.is_dir() {
+                continue;
+            }
+            let Ok(Some(record)) = read_record(&directory) else {
+                continue;
+            };
+            let rootfs = |generation| directory.join(format!("{GENERATION}{generation}"));
+            shelves.push(Shelf {
+                present: rootfs(record.generation),
+                generations: generations(&directory)?.into_iter().map(rootfs).collect(),
+                name,
+            });
+        }
+        Ok(shelves)
+    }
+
+    /// Takes a directory of the store out of sight; where it is now.
+    fn bury(&self, directory: &Path) -> io::Result<PathBuf> {
+        let grave = self.unused_name();
+        std::fs::rename(directory, &grave)?;
+        Ok(grave)
+    }
+
+    fn try_to_bury(&self, name: String, directory: &Path) -> Option<(String, PathBuf)> {
+        match self.bury(directory) {
+            Ok(grave) => Some((name, grave)),
+            Err(cause) => {
+                tracing::warn!(%cause, name, "an image that nobody uses stays");
+                None
+            }
+        }
     }
 
     /// Removes the directories of builds that nobody works on, and names them.
     fn sweep(&self) -> Result<Vec<String>, Problem> {
-        let mut removed = Vec::new();
-        let entries = match std::fs::read_dir(&self.directory) {
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(removed),
-            other => other?,
-        };
-        for entry in entries {
-            let path = entry?.path();
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            if name.starts_with(BUILD) && is_abandoned(&path) {
-                match std::fs::remove_dir_all(&path) {
-                    Ok(()) => removed.push(name),
-                    // Somebody else's sweep was faster, or a killed build's last program still
-                    // writes: the next one has it.
-                    Err(cause) => tracing::warn!(%cause, name, "an unfinished image stays"),
+        if !self.directory.is_dir() {
+            return Ok(Vec::new());
+        }
+        let mut abandoned = Vec::new();
+        {
+            // One that begins has its directory before its lock.
+            let _one_at_a_time = self.lock()?;
+            for entry in std::fs::read_dir(&self.directory)? {
+                let path = entry?.path();
+                let name = name_of(&path);
+                if name.starts_with(BUILD) && is_abandoned(&path) {
+                    abandoned.push((name, path));
                 }
             }
         }
-        Ok(removed)
+        Ok(abandoned.into_iter().filter_map(disposed).collect())
     }
 
     /// A path in the store that nothing has.
@@ -347,6 +448,42 @@ impl ImageStore {
         flock(&file, FlockOperation::LockExclusive)?;
         Ok(file)
     }
+}
+
+/// An image's directory.
+struct Shelf {
+    name: String,
+    /// The generation that containers are made from now.
+    present: PathBuf,
+    generations: Vec<PathBuf>,
+}
+
+/// Removes a directory that is out of sight.
+fn dispose(grave: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(grave) {
+        // Somebody else's sweep was faster.
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// [`dispose`] of what is called `name`, which is answered if it is gone.
+fn disposed((name, grave): (String, PathBuf)) -> Option<String> {
+    match dispose(&grave) {
+        Ok(()) => Some(name),
+        // A killed build's last program still writes: the next sweep has it.
+        Err(cause) => {
+            tracing::warn!(%cause, name, "what is left of an image stays");
+            None
+        }
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// A build's directory, removed when this is dropped.

@@ -14,7 +14,8 @@ impl Fixture {
             return None;
         }
         let directory = tempfile::tempdir().unwrap();
-        let store = ImageStore::new(directory.path().join("images"));
+        let mut store = ImageStore::new(directory.path().join("images"));
+        store.settling = Duration::ZERO;
         Some(Self { directory, store })
     }
 
@@ -85,9 +86,15 @@ async fn a_new_one_does_not_take_the_old_ones_files() {
         .await
         .unwrap();
     assert!(kept.is_empty(), "{kept:?}");
+    // As when a container is being made from it, which nobody has in a list yet.
+    let kept = fixture.store.collect(&[]).await.unwrap();
+    assert!(kept.is_empty(), "{kept:?}");
+    let old = first.rootfs.clone();
+    drop(first);
     let removed = fixture.store.collect(&[]).await.unwrap();
     assert_eq!(removed, ["box/rootfs.1"]);
-    assert!(!first.rootfs.exists() && second.rootfs.exists());
+    assert!(!old.exists() && second.rootfs.exists());
+    assert_eq!(fixture.entries(), ["box"]);
 
     fixture.store.remove("box").await.unwrap();
     fixture.store.remove("box").await.unwrap();
@@ -96,6 +103,23 @@ async fn a_new_one_does_not_take_the_old_ones_files() {
         Err(RuntimeError::ImageMissing(_))
     ));
     assert!(fixture.entries().is_empty());
+}
+
+#[tokio::test]
+async fn one_that_was_made_from_a_moment_ago_is_left_alone() {
+    let Some(mut fixture) = Fixture::new() else {
+        return;
+    };
+    fixture.store.settling = Duration::from_secs(60);
+    for name in ["first", "second"] {
+        let source = fixture.tarball(name, &["bin/sh"]);
+        fixture.prepare(&source).await.unwrap();
+        drop(fixture.store.open("box").unwrap());
+    }
+    assert!(fixture.store.collect(&[]).await.unwrap().is_empty());
+    fixture.store.settling = Duration::ZERO;
+    let removed = fixture.store.collect(&[]).await.unwrap();
+    assert_eq!(removed, ["box/rootfs.1"]);
 }
 
 #[tokio::test]

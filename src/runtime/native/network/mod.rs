@@ -130,6 +130,22 @@ impl Network {
         .await
     }
 
+    /// [`Self::ensure`], should somebody have undone it: a firewall that is reloaded begins by
+    /// removing every table, ours too, and Docker comes with a firewall of its own.
+    ///
+    /// # Errors
+    /// As [`Self::ensure`].
+    pub async fn uphold(&self) -> Result<(), RuntimeError> {
+        let forwards = sysctl::read("net/ipv4/ip_forward") == "1";
+        if forwards && rules::are_there(&self.table()).await? {
+            return rules::admit_in_docker(&self.0.prefix()).await;
+        }
+        tracing::warn!(
+            "the containers' packet filter or forwarding was taken away; it is set again"
+        );
+        self.ensure().await
+    }
+
     /// Takes back what [`Self::ensure`] did for this installation alone; forwarding stays on, for
     /// others may have come to need it.
     ///

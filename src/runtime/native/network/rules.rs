@@ -201,6 +201,16 @@ pub async fn apply(rules: &Rules) -> Result<(), RuntimeError> {
     ))
 }
 
+/// Whether our table is there. It is replaced as a whole, by nobody but us.
+///
+/// # Errors
+/// [`RuntimeError::Unavailable`] when `nft` is missing.
+pub async fn are_there(table: &str) -> Result<bool, RuntimeError> {
+    Ok(run_nft(&format!("list table inet {table}\n"))
+        .await?
+        .is_ok())
+}
+
 /// Removes our table, and what was let through Docker's firewall. Not an error when there is none.
 ///
 /// # Errors
@@ -251,7 +261,7 @@ async fn run_nft(script: &str) -> Result<Result<(), String>, RuntimeError> {
 }
 
 /// Lets our links through Docker's firewall, in the chain that Docker leaves to administrators.
-async fn admit_in_docker(links: &str) -> Result<(), RuntimeError> {
+pub(super) async fn admit_in_docker(links: &str) -> Result<(), RuntimeError> {
     // Docker needs iptables itself: no iptables, or no such chain, is no Docker.
     if !matches!(iptables(&["-n", "-L", "DOCKER-USER"]).await, Ok(true)) {
         return Ok(());

@@ -224,7 +224,7 @@ pub async fn overview(frame: Frame, id: web::Path<String>) -> Result<HttpRespons
     let (shell, detail) = detail(&frame, &id, Tab::Overview).await?;
     let recent = if detail.container.may.run_commands {
         let five = PageRequest::parse(Some(5), None)?;
-        let page = commands::list(&frame.ctx, &id, five).await?;
+        let page = commands::list(&frame.ctx, &id, Ok(five)).await?;
         page.items
             .into_iter()
             .map(|c| CommandView::of(&frame, c))
@@ -330,7 +330,7 @@ async fn commands_page(
     cursor: Option<&str>,
 ) -> Result<CommandsPage> {
     let (shell, detail) = detail(frame, id, Tab::Commands).await?;
-    let page = commands::list(&frame.ctx, id, PageRequest::parse(Some(30), cursor)?).await?;
+    let page = commands::list(&frame.ctx, id, PageRequest::parse(Some(30), cursor)).await?;
     // A cursor is base64url: nothing in it needs escaping.
     let address = |cursor: &str| format!("/containers/{id}/commands?cursor={cursor}");
     Ok(CommandsPage {
@@ -364,7 +364,7 @@ pub async fn console(
 ) -> Result<HttpResponse> {
     let lines = asked.0.lines.unwrap_or(500).clamp(1, 2_000);
     let (shell, detail) = detail(&frame, &id, Tab::Console).await?;
-    let console = say::plain(&containers::logs(&frame.ctx, &id, lines).await?);
+    let console = say::plain(&containers::logs(&frame.ctx, &id, Ok(lines)).await?);
     if frame.part {
         html(&ConsoleFragment {
             detail,

@@ -7,9 +7,11 @@ use super::usage;
 use super::{BoxView, create_call};
 use crate::domain::containers::{self, ContainerQuery, ContainerState};
 use crate::domain::page::PageRequest;
+use crate::domain::unclaimed::{self, Unclaimed};
 use crate::error::Result;
 use crate::web::extract::Query;
 use crate::web::pages::mark::Mark;
+use crate::web::pages::say::When;
 use crate::web::pages::shell::{Frame, Place, Shell};
 use crate::web::pages::{html, say};
 
@@ -19,6 +21,8 @@ use crate::web::pages::{html, say};
 pub struct ContainersPage {
     pub shell: Shell,
     pub list: List,
+    /// What is on the machine and in no row, and until when it is kept.
+    pub unclaimed: Vec<(Unclaimed, When)>,
     /// Whether the one who looks may make one.
     pub may_create: bool,
     /// For the curl that does the same: `https://cloud.example.org`.
@@ -175,9 +179,17 @@ pub async fn show(frame: Frame, asked: Query<Asked>) -> Result<HttpResponse> {
         }
         return html(&ContainersFragment { shell, list });
     }
+    let unclaimed = unclaimed::list(&frame.ctx)?
+        .into_iter()
+        .map(|container| {
+            let until = frame.when(container.until.into());
+            (container, until)
+        })
+        .collect();
     html(&ContainersPage {
         shell,
         list,
+        unclaimed,
         may_create: containers::limits(&frame.ctx).may_create,
         public_url: frame.public_url(),
     })

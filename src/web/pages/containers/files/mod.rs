@@ -229,6 +229,7 @@ pub struct FilesPage {
     /// Whether there is a list: the path leads to a directory, and the box runs.
     pub listed: bool,
     pub limit: String,
+    pub limit_bytes: u64,
 }
 
 impl FilesPage {
@@ -432,6 +433,7 @@ async fn render(
 ) -> Result<HttpResponse> {
     let (shell, detail) = detail::detail(frame, id, Tab::Files).await?;
     let place = Place::new(id, asked);
+    let limit_bytes = frame.ctx.app().config.upload_limit;
     let mut page = FilesPage {
         shell,
         detail,
@@ -442,9 +444,10 @@ async fn render(
         rest: None,
         form,
         listed: false,
-        limit: say::bytes(frame.ctx.app().config.upload_limit),
+        limit: say::bytes(limit_bytes),
+        limit_bytes,
     };
-    let range = files::range(None, page.place.asked.cursor.as_deref())?;
+    let range = files::range(None, page.place.asked.cursor.as_deref());
     let content = files::get(&frame.ctx, id, Some(&page.place.path), range).await;
     let failure = match (content, failure) {
         (Ok(Content::File(info, reader)), None) => {
@@ -553,7 +556,7 @@ pub async fn fetch(
     let path = path.as_deref();
     if !tar
         && let Content::File(info, reader) =
-            files::get(&frame.ctx, &id, path, ListRange::default()).await?
+            files::get(&frame.ctx, &id, path, Ok(ListRange::default())).await?
     {
         return Ok(download::file(&request, &info, reader));
     }
