@@ -18,7 +18,7 @@ use tracing_actix_web::RequestId;
 use super::error::{Form, RENDERING, response};
 use super::extract;
 use super::form_token;
-use super::routes::{Access, Endpoint, Surface};
+use super::routes::{self, Access, Endpoint, Surface};
 use crate::app::App;
 use crate::auth::actor::{Actor, AuthMethod, Credential};
 use crate::auth::resolver::{self, Places, Resolved};
@@ -70,10 +70,7 @@ pub async fn wrap(
                 let error = error.clone();
                 note(endpoint, Some(&ctx), &error).await;
                 if matches!(error, Error::Unproved) && endpoint.surface == Surface::Page {
-                    return Ok(ServiceResponse::new(
-                        handle.clone(),
-                        ask_again(&app, &handle),
-                    ));
+                    return Ok(ServiceResponse::new(handle.clone(), ask_again(&handle)));
                 }
             }
             Ok(answer)
@@ -361,21 +358,16 @@ async fn refuse(
 }
 
 /// Leads to where the password is asked for again, and from there back to the page that the form
-/// was on.
-fn ask_again(app: &App, request: &actix_web::HttpRequest) -> HttpResponse<BoxBody> {
+/// belongs to. The browser's own word of where it comes from may be a page that answered a form,
+/// and cannot be asked for again.
+fn ask_again(request: &actix_web::HttpRequest) -> HttpResponse<BoxBody> {
     let html = RENDERING
         .try_with(|r| r.form == Form::Html)
         .unwrap_or(false);
     if !html {
         return response(&Error::Unproved);
     }
-    let referer = request
-        .headers()
-        .get(header::REFERER)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| ::url::Url::parse(text).ok())
-        .filter(|from| from.origin() == app.config.public_url.origin());
-    let back = referer.as_ref().map_or("/", |from| from.path());
+    let back = routes::page_above(request.path());
     let next: String = url::form_urlencoded::byte_serialize(back.as_bytes()).collect();
     HttpResponse::SeeOther()
         .insert_header((header::LOCATION, format!("/confirm?next={next}")))

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::Schema;
 
-use super::routes::{self, Access, Endpoint};
+use super::routes::{self, Access, Endpoint, Verb};
 use crate::app::App;
 use crate::error::{Code, Result};
 
@@ -27,6 +27,7 @@ pub struct Doc {
     redirects: bool,
     sends: &'static [&'static str],
     streams: bool,
+    creates: bool,
     note: &'static str,
 }
 
@@ -44,6 +45,7 @@ impl Doc {
             redirects: false,
             sends: &[],
             streams: false,
+            creates: false,
             note: "",
         }
     }
@@ -52,6 +54,13 @@ impl Doc {
     #[must_use]
     pub const fn streams(mut self) -> Self {
         self.streams = true;
+        self
+    }
+
+    /// It makes something, once for each `Idempotency-Key`.
+    #[must_use]
+    pub const fn creates(mut self) -> Self {
+        self.creates = true;
         self
     }
 
@@ -104,7 +113,8 @@ impl Doc {
         self
     }
 
-    /// It may answer bytes of these types, too, outside of the envelope.
+    /// It may answer bytes of these types, too, outside of the envelope, as a whole, in part, or
+    /// not at all to who has them.
     #[must_use]
     pub const fn sends(mut self, types: &'static [&'static str]) -> Self {
         self.sends = types;
@@ -213,6 +223,12 @@ pub fn document(server: &str) -> Value {
         operation["servers"] = json!([{ "url": server.trim_end_matches('/') }]);
         paths.insert(endpoint.path.to_owned(), json!({ "get": operation }));
     }
+    // As the configuration has it, which the address says all of.
+    let cookie = if server.starts_with("https:") {
+        "__Host-hzel_session"
+    } else {
+        "hzel_session"
+    };
     let codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
     schemas.insert(
         "Error".into(),
@@ -243,10 +259,51 @@ pub fn document(server: &str) -> Value {
             "schemas": schemas,
             "securitySchemes": {
                 "token": { "type": "http", "scheme": "bearer" },
-                "session": { "type": "apiKey", "in": "cookie", "name": "hzel_session" }
+                "session": {
+                    "type": "apiKey", "in": "cookie", "name": cookie,
+                    "description": "`__Host-hzel_session` where the public address is https, \
+                        `hzel_session` where it is http"
+                }
             }
         }
     })
+}
+
+/// The headers that it takes beside the credential.
+fn headers(endpoint: &Endpoint, doc: &Doc) -> Vec<Value> {
+    let mut found = Vec::new();
+    let mut add = |name: &str, text: &str, required: bool, schema: Value| {
+        found.push(json!({
+            "name": name, "in": "header", "required": required,
+            "description": text, "schema": schema
+        }));
+    };
+    let text = || json!({ "type": "string" });
+    if endpoint.verb != Verb::Get && endpoint.access != Access::Anyone {
+        let is_session = endpoint.access == Access::Session;
+        add(
+            "x-csrf-token",
+            "The session's `csrf_token` (`GET /auth/session`), with a session's cookie",
+            is_session,
+            text(),
+        );
+    }
+    if doc.creates {
+        add(
+            "Idempotency-Key",
+            "The same request with the same key makes one thing only, within a day",
+            false,
+            json!({
+                "type": "string", "minLength": 1, "maxLength": crate::domain::idempotency::MAX_LEN
+            }),
+        );
+    }
+    if !doc.sends.is_empty() {
+        add("Range", "One range of a file's bytes", false, text());
+        add("If-Range", "The ETag that `Range` is of", false, text());
+        add("If-None-Match", "ETags that are known", false, text());
+    }
+    found
 }
 
 fn operation(endpoint: &Endpoint, doc: &Doc, schemas: &mut Map<String, Value>) -> Value {
@@ -285,6 +342,7 @@ fn operation(endpoint: &Endpoint, doc: &Doc, schemas: &mut Map<String, Value>) -
         );
         query("cursor", json!({ "type": "string" }));
     }
+    parameters.extend(headers(endpoint, doc));
     let data = doc
         .answer
         .map_or_else(|| json!({}), |shape| shape.refer(schemas));
@@ -351,6 +409,25 @@ fn operation(endpoint: &Endpoint, doc: &Doc, schemas: &mut Map<String, Value>) -
     for kind in doc.sends {
         operation["responses"]["200"]["content"][*kind] = bytes.clone();
     }
+    if doc.pages || doc.query.contains(&"cursor") {
+        operation["responses"]["200"]["headers"]["Link"] = json!({
+            "description": "The next piece of the list, as `<address>; rel=\"next\"`, if there is one",
+            "schema": { "type": "string" }
+        });
+    }
+    if !doc.sends.is_empty() {
+        let text = json!({ "schema": { "type": "string" } });
+        operation["responses"]["200"]["headers"]["ETag"] = text.clone();
+        operation["responses"]["206"] = json!({
+            "description": "The part of a file that `Range` asks for",
+            "headers": { "ETag": text, "Content-Range": text },
+            "content": { "application/octet-stream": bytes }
+        });
+        operation["responses"]["304"] = json!({
+            "description": "The file is the one of `If-None-Match`",
+            "headers": { "ETag": text }
+        });
+    }
     if endpoint.streams {
         operation["requestBody"] = json!({
             "required": true,
@@ -371,4 +448,62 @@ fn operation(endpoint: &Endpoint, doc: &Doc, schemas: &mut Map<String, Value>) -
         operation["description"] = json!(description);
     }
     operation
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn operations(document: &Value) -> Vec<(String, &Value)> {
+        let paths = document["paths"].as_object().unwrap();
+        let all = paths.iter().flat_map(|(path, item)| {
+            let verbs = item.as_object().unwrap().iter();
+            verbs.map(move |(verb, operation)| (format!("{verb} {path}"), operation))
+        });
+        all.collect()
+    }
+
+    #[test]
+    fn no_operation_takes_a_parameter_twice() {
+        let document = document("http://localhost");
+        for (name, operation) in operations(&document) {
+            let mut seen = HashSet::new();
+            for parameter in operation["parameters"].as_array().unwrap() {
+                let place = (parameter["name"].as_str(), parameter["in"].as_str());
+                assert!(place.0.is_some() && place.1.is_some(), "{name}");
+                assert!(seen.insert(place), "{name}: {place:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_session_cookie_is_named_as_it_is() {
+        for (address, name) in [
+            ("https://a.example", "__Host-hzel_session"),
+            ("http://a.example", "hzel_session"),
+        ] {
+            let document = document(address);
+            let scheme = &document["components"]["securitySchemes"]["session"];
+            assert_eq!(scheme["name"], name);
+        }
+    }
+
+    #[test]
+    fn headers_are_told_where_they_count() {
+        let document = document("http://localhost");
+        let takes = |path: &str, verb: &str, name: &str| {
+            let parameters = document["paths"][path][verb]["parameters"].as_array();
+            parameters.unwrap().iter().any(|p| p["name"] == name)
+        };
+        assert!(takes("/containers", "post", "Idempotency-Key"));
+        assert!(takes("/containers", "post", "x-csrf-token"));
+        assert!(!takes("/containers", "get", "x-csrf-token"));
+        assert!(!takes("/auth/login", "post", "x-csrf-token"));
+        let list = &document["paths"]["/containers"]["get"]["responses"]["200"];
+        assert!(list["headers"]["Link"].is_object());
+        let file = &document["paths"]["/containers/{id}/files"]["get"]["responses"];
+        assert!(file["206"].is_object() && file["304"].is_object());
+    }
 }

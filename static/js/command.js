@@ -173,15 +173,47 @@ document.body.addEventListener("htmx:beforeRequest", (event) => {
   if (event.detail.elt.matches("#command-view[data-streaming]")) event.preventDefault();
 });
 
-// On the box's own page a command runs in place.
+/** What there is to say of a try, at the form that runs commands: the list is renewed, this stays. */
+function tell(text) {
+  document.getElementById("form-problem")?.remove();
+  if (!text) return;
+  const line = document.createElement("p");
+  line.className = "problem";
+  line.id = "form-problem";
+  line.setAttribute("role", "alert");
+  line.textContent = text;
+  document.getElementById("run-command")?.prepend(line);
+}
+
+/** The list shows what is so. */
+function lookAgain() {
+  window.htmx?.trigger(document.body, "changed");
+}
+
+const UNKNOWN = "It is not known whether it ran; look at the list";
+
+/** The command runs: its text is of the past, unless another was typed meanwhile. */
+function ranIt(sent) {
+  back = 0;
+  if (sent === undefined) return;
+  ran.push(sent);
+  const field = document.getElementById("command");
+  if (!field) return;
+  if (field.value === sent) field.value = "";
+  field.form.querySelectorAll(".field-error").forEach((error) => error.remove());
+}
+
+// On the box's own page a command runs in place. It is sent once: where no answer comes, or one that
+// leaves it open, the server may have taken it.
 document.addEventListener("submit", async (event) => {
   const form = event.target;
-  const place = document.getElementById("live-run");
-  if (!place || !form.matches("[data-run]")) return;
+  if (!document.getElementById("live-run") || !form.matches("[data-run]")) return;
   event.preventDefault();
   const button = form.querySelector("button:not([type])");
   if (button.disabled) return;
   button.disabled = true;
+  const sent = form.querySelector("#command")?.value;
+  tell("");
   try {
     const answer = await fetch(form.action, {
       method: "POST",
@@ -191,29 +223,37 @@ document.addEventListener("submit", async (event) => {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const section = answer.redirected && page.getElementById("command-view");
     const tab = page.getElementById("tab");
-    if (section) {
-      place.replaceChildren(section);
-      window.htmx?.process(section);
-      attach();
-      place.scrollIntoView({ block: "nearest" });
-      const field = form.querySelector("#command");
-      if (field) {
-        ran.push(field.value);
-        back = 0;
-        field.value = "";
-        form.querySelectorAll(".field-error, .problem").forEach((error) => error.remove());
+    if (answer.redirected && new URL(answer.url).pathname.startsWith("/commands/")) {
+      ranIt(sent);
+      // The page may have changed since it was sent.
+      const place = document.getElementById("live-run");
+      if (section && place) {
+        place.replaceChildren(section);
+        window.htmx?.process(section);
+        attach();
+        place.scrollIntoView({ block: "nearest" });
+      } else {
+        lookAgain();
       }
-    } else if (tab) {
-      // The form with what is wrong in it.
-      document.getElementById("tab").replaceWith(tab);
-      window.htmx?.process(tab);
     } else if (answer.redirected) {
       location.reload();
+    } else if (tab) {
+      // The form with what is wrong in it, and with what was typed since it was sent.
+      const present = document.getElementById("command")?.value;
+      document.getElementById("tab").replaceWith(tab);
+      window.htmx?.process(tab);
+      const field = document.getElementById("command");
+      if (field && present !== undefined && present !== (sent ?? "")) field.value = present;
+      tab.querySelector("[autofocus]")?.focus();
     } else {
-      form.submit();
+      const refused = answer.status >= 400 && answer.status < 500;
+      const reason = page.querySelector("[data-error-message]")?.textContent;
+      tell(refused ? (reason ?? "It was refused and did not run") : UNKNOWN);
+      lookAgain();
     }
   } catch {
-    form.submit();
+    tell(UNKNOWN);
+    lookAgain();
   } finally {
     button.disabled = false;
   }

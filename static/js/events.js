@@ -6,6 +6,8 @@ const LONGEST = 30_000;
 const BELIEVED = 15_000;
 /** When each part was last asked for, by its id. */
 const askedAt = new Map();
+/** What was being asked for as a look came. */
+const underWay = new Set();
 let wait = 500;
 let due = 0;
 
@@ -23,11 +25,21 @@ function concerns(event) {
     || document.querySelector(`[data-box-id="${CSS.escape(event.id)}"]`) !== null;
 }
 
-/** Several at once are one look. */
+/** Several at once are one look. What is on its way already may be older than what happened. */
 function look() {
   clearTimeout(due);
-  due = setTimeout(() => window.htmx?.trigger(document.body, "changed"), 60);
+  due = setTimeout(() => {
+    for (const elt of document.querySelectorAll("[hx-get].htmx-request")) underWay.add(elt);
+    window.htmx?.trigger(document.body, "changed");
+  }, 60);
 }
+
+// htmx asks again for such a part once its answer is there, but not for one that the answer replaced;
+// and a form's answer, such as that of the filter, is about another part than itself.
+document.addEventListener("htmx:afterRequest", ({ detail }) => {
+  const elt = detail.requestConfig?.elt ?? detail.elt;
+  if (underWay.delete(elt) && (!elt.isConnected || elt.tagName === "FORM")) look();
+});
 
 function connect() {
   const address = new URL("/ws/events", location.href);
@@ -46,7 +58,8 @@ function connect() {
   });
   socket.addEventListener("close", ({ code }) => {
     delete document.documentElement.dataset.events;
-    // The session ended, or may see other things now: the page says what is next.
+    // The session ended, or may see other things now: the page says what is next. Any other end, such
+    // as that of a server that cannot ask its database, is none of the session's.
     if (code === 1008) location.reload();
     else setTimeout(connect, wait + Math.random() * wait);
     wait = Math.min(wait * 2, LONGEST);

@@ -101,26 +101,47 @@ function next() {
   if (!running && !waiting.length) refresh();
 }
 
-/** The list as it is now; what is being told of uploads stays. */
+/** Whether the list is to stay as it is, for someone has a menu of it open. */
+const isHeld = () => Boolean(place()?.querySelector("table.files details.menu[open]"));
+/** Whether the list stayed though it is old. */
+let isOld = false;
+document.addEventListener("toggle", () => { if (isOld && !isHeld()) refresh(); }, true);
+
+/** The list as it is now. What stands before it stays: what is told of uploads, and a new folder
+    that is being named. */
 async function refresh() {
+  isOld = isHeld();
+  if (isOld) return;
   try {
     const answer = await fetch(location.href, { headers: { accept: "text/html" } });
     if (!answer.ok || answer.redirected) return;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const told = document.getElementById("transfers");
-    const fresh = page.getElementById("files");
-    if (!fresh || !place()) return;
-    const adopted = document.adoptNode(fresh);
-    adopted.querySelector("#transfers")?.replaceWith(told);
-    place().replaceWith(adopted);
+    const fresh = page.querySelector("#files > #transfers");
+    const told = place()?.querySelector(":scope > #transfers");
+    if (!fresh || !told) return;
+    isOld = isHeld();
+    if (isOld) return;
+    const focused = document.activeElement?.closest("tr[data-name]")?.dataset.name;
+    while (told.nextSibling) told.nextSibling.remove();
+    while (fresh.nextSibling) place().append(document.adoptNode(fresh.nextSibling));
+    if (focused !== undefined) {
+      place().querySelector(`tr[data-name="${CSS.escape(focused)}"] .row-link`)?.focus();
+    }
   } catch { /* the list is as old as before; a reload shows it */ }
 }
 
 function upload(files) {
   const { container, path } = place().dataset;
-  const token = place().querySelector("#upload [name=csrf_token]").value;
+  const form = document.getElementById("upload");
+  const token = form.querySelector("[name=csrf_token]").value;
+  const limit = Number(form.dataset.limit);
   for (const file of files) {
     const view = row(file);
+    if (file.size > limit) {
+      // As the server says it; it would be sent for nothing.
+      view.end("bad", `The request body must not be larger than ${limit} bytes`);
+      continue;
+    }
     const job = { file, view, container, path, token };
     view.button.onclick = () => {
       waiting = waiting.filter((other) => other !== job);

@@ -21,7 +21,12 @@ function toast(text, { bad = false, mark = null } = {}) {
   close.addEventListener("click", () => box.remove());
   box.append(line, close);
   toasts.append(box);
-  while (toasts.children.length > 4) toasts.firstElementChild.remove();
+  // A failure gives way to another failure only.
+  while (toasts.children.length > 4) {
+    const quiet = [...toasts.children].find((one) => one !== box && one.dataset.tone !== "bad");
+    if (!quiet && !bad) break;
+    (quiet ?? toasts.firstElementChild).remove();
+  }
   if (!bad) setTimeout(() => box.remove(), 6000);
 }
 
@@ -36,6 +41,8 @@ function boxes() {
 }
 
 let known = boxes();
+/** Every box that was on the page since it was opened, as it was last. */
+const met = new Map(known);
 
 /** Tells of every box that came to be otherwise than it was. */
 function tell() {
@@ -47,26 +54,39 @@ function tell() {
     if (state === "failed") toast(`${hostname} failed`, { bad: true, mark });
     else if (state === "running" || state === "stopped") toast(`${hostname} is ${state}`, { mark });
   }
-  // A box that was being deleted and is no longer listed is gone; any other may only be filtered out.
-  for (const [id, { state, hostname, mark }] of known) {
-    if (!now.has(id) && state === "deleting" && document.getElementById("boxes")) {
-      toast(`${hostname} is deleted`, { mark });
-    }
-  }
+  for (const [id, shown] of now) met.set(id, shown);
   known = now;
 }
 
-/** What a tab shows depends on the state: it is fetched anew, unless someone types into it
-    or it keeps itself true. */
+// A box that is no longer listed may only be filtered out: that it is gone is heard (js/events.js).
+document.addEventListener("hzel", ({ detail }) => {
+  if (detail.type !== "container.deleted" || !met.has(detail.id)) return;
+  const { mark } = met.get(detail.id);
+  met.delete(detail.id);
+  toast(`${detail.hostname} is deleted`, { mark });
+});
+
+/** Whether a tab is to stay as it is: it keeps itself true, or someone types into it, has typed
+    something, or sends files. */
+function isInUse(tab) {
+  if (tab.querySelector("input:focus, textarea:focus, [data-keep], .transfer:not([data-tone])")) return true;
+  return [...tab.querySelectorAll("input, textarea")].some((field) => (
+    field.type === "checkbox" || field.type === "radio"
+      ? field.checked !== field.defaultChecked
+      : field.value !== field.defaultValue));
+}
+
+/** What a tab shows depends on the state: it is fetched anew, unless it is in use. */
 async function refreshTab() {
   const tab = document.getElementById("tab");
-  if (!tab || tab.querySelector("input:focus, textarea:focus, [data-keep]")) return;
+  if (!tab || isInUse(tab)) return;
   try {
     const answer = await fetch(location.href, { headers: { accept: "text/html" } });
     if (!answer.ok || answer.redirected) return;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const fresh = page.getElementById("tab");
-    if (!fresh) return;
+    // It was not in use before; that was a moment ago.
+    if (!fresh || !tab.isConnected || isInUse(tab)) return;
     tab.replaceWith(document.adoptNode(fresh));
     htmx.process(document.getElementById("tab"));
     armDeletes();
@@ -209,6 +229,8 @@ document.addEventListener("submit", (event) => {
   const button = event.submitter;
   if (!button || event.defaultPrevented || event.target.method === "dialog") return;
   setTimeout(() => {
+    // Whoever heard of it after this sends it in another way, or not at all.
+    if (event.defaultPrevented) return;
     button.disabled = true;
     if (button.dataset.busy) button.textContent = button.dataset.busy;
   });

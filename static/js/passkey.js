@@ -15,7 +15,8 @@ async function post(path, csrf, body) {
   const json = await answer.json();
   if (!answer.ok) {
     if (json.error.message.includes("/auth/confirm")) {
-      location.assign(`/confirm?next=${encodeURIComponent(location.pathname)}`);
+      // Not this page's own address, which may be one that only answers forms.
+      location.assign("/confirm?next=%2Fprofile");
     }
     throw new Refused(json.error.message);
   }

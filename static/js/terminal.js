@@ -153,7 +153,8 @@ function connect(name) {
       // What programs asked the terminal before is not answered again.
       replaying = replay > 0;
       if (replaying) leaveReplay(replay);
-      state("Connected", "ok");
+      if (unsent.length) state(notSent(unsent.splice(0)), "bad");
+      else state("Connected", "ok");
       root.dataset.state = "connected";
       fit();
       if (!note.hidden) note.hidden = true;
@@ -425,8 +426,19 @@ screen.addEventListener("drop", async (event) => {
   for (const file of event.dataTransfer.files) await upload(file);
 });
 
+/** What was dropped while the line was down; it is told again when the line is there. */
+const unsent = [];
+function notSent(names) {
+  return `Not sent, for the terminal was not connected: ${names.join(", ")}`;
+}
+function drop(file) {
+  unsent.push(file.name);
+  state(notSent(unsent), "bad");
+}
+
 async function upload(file) {
   if (file.size > MAX_UPLOAD) return state(`${file.name} is larger than 10 MiB: use Files`, "bad");
+  if (!line?.isOpen) return drop(file);
   state(`Uploading ${file.name}…`, "wait");
   const data = await new Promise((done) => {
     const reader = new FileReader();
@@ -435,7 +447,7 @@ async function upload(file) {
     reader.readAsDataURL(file);
   });
   if (data === null) return state(`${file.name} cannot be read`, "bad");
-  return line?.say({ type: "file_upload", path: `/root/${file.name}`, data });
+  if (!line?.say({ type: "file_upload", path: `/root/${file.name}`, data })) drop(file);
 }
 
 // And begin.

@@ -61,7 +61,7 @@ export class Line {
     socket.addEventListener("close", ({ code, reason }) => {
       if (socket !== this.socket) return;
       this.socket = null;
-      // 1001: the server restarts. 1008: it has said why not.
+      // 1001: the server restarts. 1008: it has said why not. 1011: it cannot tell for now.
       if (code === 1008) this.end(reason || "The terminal was closed", false);
       else if (over && code !== 1001) this.end(reason || "The shell ended", true);
       else this.retry();
@@ -123,9 +123,11 @@ export class Line {
     return this.socket?.readyState === WebSocket.OPEN;
   }
 
-  /** @param {object} message */
+  /** Whether it was sent. @param {object} message */
   say(message) {
-    if (this.isOpen) this.socket.send(JSON.stringify(message));
+    if (!this.isOpen) return false;
+    this.socket.send(JSON.stringify(message));
+    return true;
   }
 
   /** Types text. @param {string} text */

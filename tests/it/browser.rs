@@ -5,13 +5,12 @@ mod files;
 mod jobs;
 mod terminal;
 
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use thirtyfour::prelude::*;
 
-use crate::harness::{Kind, Options, PASSWORD, Server, with_server};
+use crate::harness::{Kind, Options, PASSWORD, Server, free_port, with_server};
 
 on_both_by_hand!(with_scripts, without_scripts);
 
@@ -40,10 +39,7 @@ pub struct Browser {
 impl Browser {
     pub async fn open(url: &str, scripts: bool) -> Self {
         let _earlier = rustls::crypto::ring::default_provider().install_default();
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("a free port")
-            .port();
+        let port = free_port();
         let process = Command::new("chromedriver")
             .arg(format!("--port={port}"))
             .stdin(Stdio::null())
@@ -122,6 +118,12 @@ impl Browser {
 
     pub async fn source(&self) -> String {
         self.driver.source().await.expect("a page")
+    }
+
+    /// What a script answers on the page as it is.
+    pub async fn script(&self, text: &str) -> serde_json::Value {
+        let answer = self.driver.execute(text, Vec::new()).await;
+        answer.expect("a script's answer").json().clone()
     }
 
     /// The first element of that kind, as soon as there is one.
@@ -207,6 +209,10 @@ async fn whole_way(kind: Kind, scripts: bool) {
         set_up(server, &browser).await;
         live(&browser, scripts).await;
         account(server, &browser).await;
+        asked_again(server, &browser).await;
+        if scripts {
+            colours(&browser).await;
+        }
         browser.close().await;
     })
     .await;
@@ -340,4 +346,40 @@ async fn account(server: &Server, browser: &Browser) {
     }
     browser.go("/nothing").await;
     browser.see("main h1", false).await;
+}
+
+/// Half an hour later a form that wants the password is not there to be filled in for nothing.
+async fn asked_again(server: &Server, browser: &Browser) {
+    for (path, form) in [("/tokens", "#new-token"), ("/admin/users", "#new-user")] {
+        browser.go(path).await;
+        browser.see(form, false).await;
+        server
+            .database
+            .execute("UPDATE sessions SET proved_at = '2020-01-01 00:00:00'")
+            .expect("a row");
+        browser.go(path).await;
+        browser.see("[data-test=prove]", false).await;
+        let forms = browser.driver.find(By::Css(form)).await;
+        assert!(forms.is_err(), "{path}");
+        browser.click("[data-test=prove] a").await;
+        browser.type_in("#password", PASSWORD).await;
+        browser.click("#confirm-password").await;
+        browser.see(form, false).await;
+        assert_eq!(browser.path().await, path);
+    }
+}
+
+/// The buttons for the colours can be pressed again and again.
+async fn colours(browser: &Browser) {
+    browser.go("/images").await;
+    for theme in ["dark", "light", "dark", "system", "light", "system"] {
+        browser
+            .click(&format!(".rail [data-theme-form] [value={theme}]"))
+            .await;
+        browser
+            .see(&format!("html[data-theme={theme}]"), false)
+            .await;
+        // What disables a button does so a moment after it was pressed.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }

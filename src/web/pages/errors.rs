@@ -64,7 +64,7 @@ impl ErrorPage<'_> {
     /// What a person can do about it, in a sentence.
     fn advice(&self) -> &'static str {
         match (self.error.status, self.error.code) {
-            (404, "CONTAINER_NOT_FOUND") => "It may have been deleted, or belong to someone else.",
+            (404, "CONTAINER_NOT_FOUND") => "It may have been deleted, or the address is wrong.",
             (404, _) => "The address may be mistyped, or what was here is gone.",
             (403, "CSRF_REJECTED") => {
                 "Go back, reload the page and send the form again. Nothing was changed."

@@ -17,6 +17,18 @@ pub const fn allows(scope: Scope) -> &'static str {
     }
 }
 
+/// The same of a personal token, which may more with `profile` than an application's.
+#[must_use]
+pub const fn token_allows(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Profile => {
+            "read your name, e-mail address and role, list, make and revoke your tokens, and \
+             manage your applications and those you authorized"
+        }
+        other => allows(other),
+    }
+}
+
 /// All that an application with these scopes could do. Who its user is, it learns in any case: the
 /// address that tells takes every token.
 #[must_use]

@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 
 use super::form::{Fields, Form};
 use super::say::When;
-use super::scopes::allows;
+use super::scopes::token_allows;
 use super::shell::{Frame, Place, Shell};
 use super::{html, refused, see_other};
 use crate::auth::actor::Scope as Word;
@@ -44,6 +44,8 @@ pub struct TokensPage {
     pub tokens: Vec<TokenView>,
     pub form: Form,
     pub scopes: Vec<Scope>,
+    /// Whether a token can be made without the password being asked for first.
+    pub proved: bool,
 }
 
 /// The one page that holds the secret.
@@ -115,7 +117,7 @@ fn scopes() -> Vec<Scope> {
     .into_iter()
     .map(|word| Scope {
         name: word.as_str(),
-        allows: allows(word),
+        allows: token_allows(word),
     })
     .collect()
 }
@@ -134,6 +136,7 @@ async fn page(frame: &Frame, form: Form) -> Result<TokensPage> {
             .collect(),
         form,
         scopes: scopes(),
+        proved: frame.is_proved().await?,
     })
 }
 

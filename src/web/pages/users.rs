@@ -85,6 +85,8 @@ pub struct UsersPage {
     pub q: String,
     pub status: String,
     pub next: Option<String>,
+    /// Whether an account can be made without the password being asked for first.
+    pub proved: bool,
 }
 
 /// One account.
@@ -150,6 +152,7 @@ async fn page(frame: &Frame, asked: Asked, form: Form) -> Result<UsersPage> {
         q,
         status,
         next,
+        proved: frame.is_proved().await?,
     })
 }
 

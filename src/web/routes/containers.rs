@@ -20,6 +20,7 @@ pub(super) const TABLE: &[Endpoint] = &[
         .doc(
             Doc::new("Has an image made (administrators)")
                 .takes(Shape::of::<images::NewImageBody>())
+                .creates()
                 .answers(Shape::of::<images::ImageView>()),
         ),
     Endpoint::api(Delete, "/api/v1/images/{name}", Any, |r| {
@@ -43,6 +44,7 @@ pub(super) const TABLE: &[Endpoint] = &[
     .action(Action::ContainerCreate)
     .doc(
         Doc::new("Asks for a container; it is then made and started")
+            .creates()
             .takes(Shape::of::<containers::NewContainerBody>())
             .answers(Shape::of::<containers::ContainerView>()),
     ),
@@ -122,6 +124,7 @@ pub(super) const TABLE: &[Endpoint] = &[
     .action(Action::CommandCreate)
     .doc(
         Doc::new("Runs a command in a running container")
+            .creates()
             .takes(Shape::of::<commands::NewCommandBody>())
             .answers(Shape::of::<commands::CommandView>()),
     ),

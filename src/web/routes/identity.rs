@@ -76,6 +76,7 @@ pub(super) const TABLE: &[Endpoint] = &[
         .action(Action::TokenCreate)
         .doc(
             Doc::new("Makes a personal access token; its secret is in this answer only")
+                .creates()
                 .takes(Shape::of::<tokens::NewTokenBody>())
                 .answers(Shape::of::<tokens::TokenView>()),
         ),
@@ -207,6 +208,7 @@ pub(super) const TABLE: &[Endpoint] = &[
         .action(Action::UserCreate)
         .doc(
             Doc::new("Makes an account; without a password, with a link to choose one")
+                .creates()
                 .takes(Shape::of::<admin::NewAccountBody>())
                 .answers(Shape::of::<admin::AccountView>()),
         ),

@@ -39,7 +39,8 @@ pub(super) const TABLE: &[Endpoint] = &[
              container_id}, `command.finished` {id, container_id, status, exit_code}, \
              `image.progress` {name, status, step, percent, error}, `image.removed` {name}; \
              `resync` when some were missed. Those of commands need the scope `commands` too. The \
-             server closes with 1008 and a reason when access ends, with 1001 when it restarts.",
+             server closes with 1008 and a reason when access ends, with 1001 when it restarts, \
+             with 1011 when it cannot tell for now: then connect again.",
         )),
     Endpoint::ws("/ws/jobs/{job_id}", Any, |r| r.to(ws::jobs::follow))
         .scope(Scope::Commands)
@@ -52,6 +53,6 @@ pub(super) const TABLE: &[Endpoint] = &[
              `stdout` or `stderr`, chunk}, `truncated` {bytes, null when it is not known how many} \
              where output is kept no more, `finished` {status, exit_code, success, error}; then the \
              server closes with 1000. It closes with 1008 and a reason when access ends, with 1001 \
-             when it restarts.",
+             when it restarts, with 1011 when it cannot tell for now: then connect again.",
         )),
 ];

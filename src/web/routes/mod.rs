@@ -159,6 +159,19 @@ impl Endpoint {
         self
     }
 
+    /// Whether a path is one of its own.
+    fn fits(&self, path: &str) -> bool {
+        let (mut asked, mut known) = (path.split('/'), self.path.split('/'));
+        loop {
+            match (asked.next(), known.next()) {
+                (None, None) => return true,
+                (Some(asked), Some(known)) if asked == known => {}
+                (Some(asked), Some(known)) if known.starts_with('{') && !asked.is_empty() => {}
+                _ => return false,
+            }
+        }
+    }
+
     const fn doc(mut self, doc: Doc) -> Self {
         self.doc = Some(doc);
         self
@@ -195,18 +208,20 @@ pub fn sockets() -> impl Iterator<Item = &'static Endpoint> {
 #[must_use]
 pub fn is_socket(path: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-    path.chars().all(plain)
-        && sockets().any(|endpoint| {
-            let (mut asked, mut known) = (path.split('/'), endpoint.path.split('/'));
-            loop {
-                match (asked.next(), known.next()) {
-                    (None, None) => return true,
-                    (Some(asked), Some(known)) if asked == known => {}
-                    (Some(asked), Some(known)) if known.starts_with('{') && !asked.is_empty() => {}
-                    _ => return false,
-                }
-            }
-        })
+    path.chars().all(plain) && sockets().any(|endpoint| endpoint.fits(path))
+}
+
+/// The page that a form sent to `path` belongs to: the nearest at or above it that can be asked for.
+#[must_use]
+pub fn page_above(path: &str) -> &str {
+    let mut path = path;
+    while let Some((above, _)) = path.rsplit_once('/') {
+        if pages().any(|page| page.verb == Verb::Get && page.fits(path)) {
+            return path;
+        }
+        path = above;
+    }
+    "/"
 }
 
 /// Those that answer pages.
@@ -263,5 +278,25 @@ async fn asset(request: HttpRequest) -> Result<HttpResponse> {
     match assets::serve(&request) {
         Some(answer) => Ok(answer),
         None => unknown_route().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_belongs_to_a_page_that_can_be_asked_for() {
+        for (form, page) in [
+            ("/tokens", "/tokens"),
+            ("/admin/users", "/admin/users"),
+            ("/admin/users/x/totp/remove", "/admin/users/x"),
+            ("/apps/x/secret", "/apps/x"),
+            ("/profile/totp/confirm", "/profile"),
+            ("/profile/passkeys/x/remove", "/profile"),
+            ("/nothing", "/"),
+        ] {
+            assert_eq!(page_above(form), page);
+        }
     }
 }

@@ -28,6 +28,7 @@ pub(super) const TABLE: &[Endpoint] = &[
         .action(Action::AppCreate)
         .doc(
             Doc::new("Registers an application; its secret is in this answer only")
+                .creates()
                 .takes(Shape::of::<oauth::NewAppBody>())
                 .answers(Shape::of::<oauth::AppView>()),
         ),

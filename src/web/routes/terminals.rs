@@ -16,7 +16,7 @@ pub(super) const TABLE: &[Endpoint] = &[
     .action(Action::TerminalOpen)
     .doc(
         Doc::new("A WebSocket to a login shell in a running container")
-            .query(&["session", "since", "shell", "binary", "acks", "token"]),
+            .query(&["session", "since", "shell", "binary", "acks"]),
     ),
     Endpoint::api(Get, "/api/v1/containers/{id}/terminals", Any, |r| {
         r.to(terminals::list)

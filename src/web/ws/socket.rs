@@ -266,6 +266,8 @@ impl Pump {
                 ended = &mut ended => {
                     let code = match ended {
                         Ended::Stopping => CloseCode::Away,
+                        // Nothing was taken away: the peer may come again.
+                        Ended::Unknown => CloseCode::Error,
                         _ => CloseCode::Policy,
                     };
                     return End::Saying(code, ended.reason().to_owned());

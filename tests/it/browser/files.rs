@@ -77,6 +77,10 @@ async fn walk(server: &Server, browser: &Browser, id: &str, scripts: bool) {
     .await;
     assert_eq!(inside, "good day\n3145728 0 644");
 
+    if scripts {
+        while_typing(browser, &one).await;
+    }
+
     // Seen, and fetched with the browser's own cookie.
     browser.click("tr[data-name='one.txt'] .row-link").await;
     let text = browser.find("#text").await.text().await.expect("text");
@@ -144,4 +148,43 @@ async fn walk(server: &Server, browser: &Browser, id: &str, scripts: bool) {
         .data();
     browser.go(&format!("/containers/{id}/files")).await;
     browser.see(".nothing", false).await;
+}
+
+/// An upload that ends takes nothing from someone who types; one that is too large is not sent.
+async fn while_typing(browser: &Browser, file: &std::path::Path) {
+    browser.click("#new-folder").await;
+    browser.type_in("#name", "half a na").await;
+    let open = "tr[data-name='one.txt'] details";
+    let script = format!("document.querySelector(\"{open}\").open = true");
+    browser.script(&script).await;
+    let to = "tr[data-name='one.txt'] [name=to]";
+    browser.type_in(to, "half a pa").await;
+    let choose = async || {
+        let field = browser.find("#file").await;
+        let path = file.display().to_string();
+        field.send_keys(path).await.expect("a file");
+    };
+    browser
+        .script("document.getElementById('transfers').replaceChildren()")
+        .await;
+    choose().await;
+    browser.see(".transfer[data-tone=ok]", false).await;
+    // The list would come a moment later.
+    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    for (css, typed) in [("#name", "half a na"), (to, "half a pa")] {
+        let value = browser.find(css).await.value().await.expect("a value");
+        assert_eq!(value.as_deref(), Some(typed), "{css}");
+    }
+    browser
+        .script("document.getElementById('upload').dataset.limit = '5'")
+        .await;
+    choose().await;
+    let said = browser
+        .find(".transfer[data-tone=bad] .transfer-said")
+        .await;
+    assert_eq!(
+        said.text().await.expect("text"),
+        "The request body must not be larger than 5 bytes"
+    );
+    browser.driver.refresh().await.expect("the page");
 }

@@ -145,6 +145,23 @@ async fn in_the_tab(server: &Server, browser: &Browser, id: &str) {
         .await;
     browser.shows("still kept").await;
 
+    // A file that is dropped while the line is down is told of, also when the line is there again.
+    browser
+        .script(
+            "const state = Object.getOwnPropertyDescriptor(WebSocket.prototype, 'readyState'); \
+             Object.defineProperty(WebSocket.prototype, 'readyState', { configurable: true, get: () => 0 }); \
+             const dataTransfer = new DataTransfer(); \
+             dataTransfer.items.add(new File(['x'], 'lost.txt')); \
+             document.getElementById('term-screen').dispatchEvent(new DragEvent('drop', { dataTransfer })); \
+             Object.defineProperty(WebSocket.prototype, 'readyState', state);",
+        )
+        .await;
+    let said = browser.find("#term-state").await.text().await;
+    assert_eq!(
+        said.expect("text"),
+        "Not sent, for the terminal was not connected: lost.txt"
+    );
+
     // A window of its own looks at the same shell.
     browser.go(&format!("{path}?bare=1&session=second")).await;
     browser.shows("X=[]").await;
