@@ -73,19 +73,21 @@ async fn whole_screen(server: &mut Server) {
     screen.until("still-alive").await;
     // ^C reaches the program inside, not what is around it; ^Z and fg stop it and go on.
     let tail_is = async |state: &str| {
-        let line = format!("cat /proc/[0-9]*/stat 2>/dev/null | grep -c '(tail) {state}' || true");
-        eventually(&format!("tail is in the state {state}"), 20, async || {
-            (output(server, &id, &line).await == "1").then_some(())
+        let line = "cat /proc/[0-9]*/stat 2>/dev/null | grep -o '(tail) .' || true";
+        eventually(&format!("the state of tail: {state}"), 20, async || {
+            (output(server, &id, line).await == state).then_some(())
         })
         .await;
     };
     screen.type_in("tail -f /dev/null\r").await;
-    tail_is("S").await;
+    tail_is("(tail) S").await;
     screen.type_in("\x1a").await;
     screen.until("Stopped").await;
-    tail_is("T").await;
-    screen.type_in("fg; echo code-$?\r").await;
-    tail_is("S").await;
+    tail_is("(tail) T").await;
+    screen.type_in("fg\r").await;
+    tail_is("(tail) S").await;
     screen.type_in("\x03").await;
+    tail_is("").await;
+    screen.type_in("echo code-$?\r").await;
     screen.until("code-130").await;
 }
