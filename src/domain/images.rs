@@ -128,8 +128,14 @@ pub async fn add(ctx: &Ctx, name: &str, source: &str) -> Result<Image> {
     if source.is_empty() {
         return Err(Error::field("source", "source must not be empty"));
     }
-    if source.len() > 1000 || source.contains('\0') {
+    if source.len() > 1000 {
         return Err(Error::field("source", "source must be at most 1000 bytes"));
+    }
+    if source.contains('\0') {
+        return Err(Error::field(
+            "source",
+            "source must not contain a NUL character",
+        ));
     }
     ImageSource::parse(&source)
         .map_err(|reason| Error::field("source", format!("source {reason}")))?;

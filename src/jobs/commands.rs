@@ -323,10 +323,7 @@ async fn execute(app: &App, row: &CommandRow) -> Ending {
         },
         // Its program never began, so what there is on the streams is the runtime's dismay.
         Ok(Err(RuntimeError::CannotRun(_))) if is_stopping(app, row).await => could_not(STOPPED),
-        Ok(Err(RuntimeError::CannotRun(why))) => Ending {
-            error: Some(why),
-            ..kept.ending(CommandStatus::Failed)
-        },
+        Ok(Err(RuntimeError::CannotRun(why))) => could_not(why),
         Ok(Err(RuntimeError::NotRunning | RuntimeError::NotFound)) | Err(_) => Ending {
             error: Some(STOPPED.into()),
             ..kept.ending(CommandStatus::Failed)

@@ -136,7 +136,12 @@ fn httpdate(info: &FileInfo) -> HeaderValue {
 /// cannot be met, is answered with the whole, as RFC 9110 allows.
 fn parse_range(text: &str, size: u64) -> Option<(u64, u64)> {
     let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
-    let number = |text: &str| text.trim().parse::<u64>().ok();
+    // Beyond every file is beyond this one, however many digits it takes to say so.
+    let number = |text: &str| {
+        let text = text.trim();
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| text.parse::<u64>().unwrap_or(u64::MAX))
+    };
     let (begin, end) = match (first.trim(), last.trim()) {
         ("", last) => (size.saturating_sub(number(last)?), size),
         (first, "") => (number(first)?, size),

@@ -187,12 +187,27 @@ impl<T: DeserializeOwned> FromRequest for Query<T> {
     }
 }
 
+/// Whether decoding put replacement characters where something else was sent: a name that is not UTF-8
+/// would become another one, which may exist.
+fn is_replaced(text: &str, pairs: url::form_urlencoded::Parse<'_>) -> bool {
+    const SENT: &str = "%EF%BF%BD";
+    let shown: usize = pairs
+        .map(|(name, value)| name.matches('\u{FFFD}').count() + value.matches('\u{FFFD}').count())
+        .sum();
+    shown > 0
+        && shown
+            > text.matches('\u{FFFD}').count() + text.to_ascii_uppercase().matches(SENT).count()
+}
+
 /// Parses what is encoded as a form: a query string, or a form's body.
 ///
 /// # Errors
 /// [`Error::BadRequest`] that names the field, where there is one.
 pub fn from_query<T: DeserializeOwned>(text: &str) -> Result<T> {
     let pairs = url::form_urlencoded::parse(text.as_bytes());
+    if is_replaced(text, pairs) {
+        return Err(Error::BadRequest("What is sent must be UTF-8".into()));
+    }
     serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs)).map_err(|error| {
         let path = error.path().to_string();
         let cause = error.into_inner().to_string();

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::containers::{CONTAINERS, exec, exec_with, output, running, wait_for};
 use crate::harness::Server;
 
-on_both!(walls, hogs);
+on_both!(walls, hogs, ids);
 
 /// The host's pid of the init of the only container.
 pub fn init_pid(server: &Server) -> i32 {
@@ -20,6 +20,34 @@ pub fn init_pid(server: &Server) -> i32 {
         .filter_map(|entry| fs::read_to_string(entry.path().join("pid")).ok())
         .filter_map(|text| text.trim().parse().ok());
     pids.next().expect("a running container")
+}
+
+/// No process of a container's has a number of the machine's own users, whatever it asks for.
+async fn ids(server: &mut Server) {
+    let id = crate::containers::running(server, "ids").await;
+    for user in ["4294967295", "4294967294", "65536"] {
+        let body = serde_json::json!({ "command": "sleep 100", "user": user });
+        let row = crate::containers::exec_with(server, &id, body).await;
+        assert_eq!(row["status"], "failed", "{row}");
+        assert_eq!(row["error"], format!("there is no user {user}"), "{row}");
+        assert_eq!((&row["stdout"], &row["stderr"]), (&"".into(), &"".into()));
+    }
+    crate::containers::exec(
+        server,
+        &id,
+        "echo 'gx:x:0:4294967295::/:/bin/sh' >> /etc/passwd; \
+         echo 'all:x:4294967295:root,gx' >> /etc/group",
+    )
+    .await;
+    let body = serde_json::json!({ "command": "id", "user": "gx" });
+    let row = crate::containers::exec_with(server, &id, body).await;
+    assert_eq!(row["error"], "there is no user gx", "{row}");
+    let line =
+        "id -G; cut -d' ' -f1 /proc/self/status >/dev/null; grep -E '^[UG]id' /proc/self/status";
+    let body = serde_json::json!({ "command": line, "user": "root" });
+    let row = crate::containers::exec_with(server, &id, body).await;
+    let said = row["stdout"].as_str().expect("text");
+    assert!(said.starts_with("0\n"), "{row}");
 }
 
 pub fn kill(pid: i32) {

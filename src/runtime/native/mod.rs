@@ -215,7 +215,12 @@ impl Runtime for NativeRuntime {
     async fn exec(&self, id: &ContainerId, spec: ExecSpec) -> Result<Exec, RuntimeError> {
         let engine = self.engine().await?;
         let (entry, live) = engine.running(id)?;
-        exec::start(&engine.oci, &engine.host, &entry, live.process.id.pid, spec).await
+        let pid = live.process.id.pid;
+        match exec::start(&engine.oci, &engine.host, &entry, pid, spec).await {
+            // It ended while what is in it was looked at.
+            Err(_) if !live.process.alive() => Err(RuntimeError::NotRunning),
+            other => other,
+        }
     }
 
     async fn open_terminal(

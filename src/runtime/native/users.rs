@@ -1,4 +1,9 @@
-//! Who a process in a container runs as, by the container's own user database.
+//! Who a process in a container runs as, by the container's own user database, which the tenant writes.
+//!
+//! A number that the container does not have is nobody's: the last of all means "as it is" to the
+//! kernel, and a process that is given it stays what it was before, root of the machine.
+
+use super::state::IDS;
 
 /// A user to run as, in the container's ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +23,9 @@ impl Identity {
     /// needs no entry.
     pub(super) fn find(wanted: &str, passwd: &str, group: &str) -> Option<Self> {
         let number: Option<u32> = wanted.parse().ok();
+        if number.is_some_and(|number| number >= IDS) {
+            return None;
+        }
         let entry = passwd
             .lines()
             .filter_map(Entry::parse)
@@ -72,8 +80,8 @@ impl<'a> Entry<'a> {
     fn parse(line: &'a str) -> Option<Self> {
         let mut fields = line.split(':');
         let name = fields.next().filter(|name| !name.is_empty())?;
-        let uid = fields.nth(1)?.parse().ok()?;
-        let gid = fields.next()?.parse().ok()?;
+        let uid = fields.nth(1).and_then(id)?;
+        let gid = fields.next().and_then(id)?;
         let home = fields.nth(1).unwrap_or_default();
         let shell = fields.next().unwrap_or_default();
         Some(Self {
@@ -86,12 +94,17 @@ impl<'a> Entry<'a> {
     }
 }
 
+/// A number that a container has.
+fn id(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|id| *id < IDS)
+}
+
 fn groups_of(user: &str, group: &str) -> Vec<u32> {
     group
         .lines()
         .filter_map(|line| {
             let mut fields = line.split(':');
-            let gid = fields.nth(2)?.parse().ok()?;
+            let gid = fields.nth(2).and_then(id)?;
             fields
                 .next()?
                 .split(',')
@@ -107,6 +120,25 @@ mod tests {
 
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\nbroken\n\
         ada:x:1000:1001:Ada,,,:/home/ada:/bin/sh\nhomeless:x:7:7::\n";
+    #[test]
+    fn nobody_is_a_number_that_the_container_does_not_have() {
+        for number in ["65536", "4294967294", "4294967295", "4294967296", "-1"] {
+            assert_eq!(Identity::find(number, PASSWD, GROUP), None, "{number}");
+        }
+        let forged = "root:x:0:4294967295::/:/bin/sh\nada:x:4294967295:0::/:/bin/sh\n\
+            gx:x:0:65536::/:/bin/sh\nbob:x:7:7::/:/bin/sh\n";
+        for name in ["ada", "gx"] {
+            assert_eq!(Identity::find(name, forged, GROUP), None, "{name}");
+        }
+        let root = Identity::find("root", forged, GROUP).unwrap();
+        assert_eq!((root.uid, root.gid), (0, 0));
+        let groups = "a:x:4294967295:bob\nb:x:65536:bob\nc:x:65535:bob\n";
+        assert_eq!(
+            Identity::find("bob", forged, groups).unwrap().groups,
+            [65_535]
+        );
+    }
+
     const GROUP: &str = "root:x:0:\nsudo:x:27:bob,ada\naudio:x:29:bob\nada:x:1001:\n";
 
     #[test]

@@ -105,13 +105,20 @@ pub struct ChmodBody {
     mode: String,
 }
 
-/// Whether a tar is asked for by name; `q=0` says that it is not wanted.
+/// Whether a tar is asked for by name, and not less than JSON is.
 fn accepts_tar(request: &HttpRequest) -> bool {
-    Accept::parse(request).is_ok_and(|accept| {
+    let Ok(accept) = Accept::parse(request) else {
+        return false;
+    };
+    let quality = |kinds: &[&str]| {
         accept
             .iter()
-            .any(|one| one.item == download::TAR && one.quality != Quality::ZERO)
-    })
+            .filter(|one| kinds.contains(&one.item.essence_str()))
+            .map(|one| one.quality)
+            .max()
+    };
+    let json = quality(&["application/json"]).or_else(|| quality(&["application/*", "*/*"]));
+    quality(&[download::TAR]).is_some_and(|tar| tar > Quality::ZERO && Some(tar) >= json)
 }
 
 /// A file's bytes, a directory's entries, or a tar of either.

@@ -68,6 +68,9 @@ async fn as_asked_for(server: &mut Server) {
         ("application/x-tar", true),
         ("text/html, application/x-tar;q=0.5", true),
         ("application/x-tar;q=0, */*", false),
+        ("application/x-tar, */*", true),
+        ("application/json, application/x-tar;q=0.9", false),
+        ("*/*, application/x-tar;q=0.1", false),
         ("*/*", false),
         ("nonsense", false),
     ] {

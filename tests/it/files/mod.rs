@@ -531,6 +531,46 @@ async fn refusals(server: &mut Server) {
         )
         .await;
     assert!(!reply.message().starts_with("to:"), "{reply:?}");
+    // What is mounted stays where it is, whoever asks.
+    for path in ["/proc", "/sys", "/dev"] {
+        let moved = json!({ "from": path, "to": "/elsewhere" });
+        files.post("move", moved).await.is(409, "CONFLICT");
+        files.delete(path).await.is(409, "CONFLICT");
+    }
+    files
+        .post("mkdir", json!({ "path": "/root/empty" }))
+        .await
+        .data();
+    let over = json!({ "from": "/root/empty", "to": "/proc", "overwrite": true });
+    let reply = files.post("move", over).await;
+    assert!(reply.status == 409, "{reply:?}");
+    assert_eq!(
+        output(server, &id, "ls /proc/self/exe").await,
+        "/proc/self/exe"
+    );
+    // A slash at the end names a directory.
+    files.delete("/root/mine/").await.is(404, "NOT_FOUND");
+    let reply = files
+        .post(
+            "move",
+            json!({ "from": "/root/mine", "to": "/root/other/" }),
+        )
+        .await;
+    reply.is(404, "NOT_FOUND");
+    // A directory and a file do not take each other's place.
+    let over = json!({ "from": "/root/empty", "to": "/root/mine", "overwrite": true });
+    files.post("move", over).await.is(409, "CONFLICT");
+    let made = json!({ "path": "/root/mine", "parents": true });
+    files.post("mkdir", made).await.is(409, "CONFLICT");
+    files
+        .post("mkdir", json!({ "path": "/", "parents": true }))
+        .await
+        .data();
+    // A name that is not UTF-8 is refused, rather than taken for another one.
+    let reply = admin
+        .get(&format!("{CONTAINERS}/{id}/files?path=/root/%ff"))
+        .await;
+    reply.is(400, "BAD_REQUEST");
     let reply = files.put("/root/", "x").await;
     reply.is(400, "VALIDATION_FAILED");
     let reply = send(files.request("GET", &[("path", "/"), ("limit", "0")])).await;

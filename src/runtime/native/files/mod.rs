@@ -355,10 +355,15 @@ fn make_dir(root: BorrowedFd<'_>, path: &str, parents: bool) -> Result<(), FileE
             }
         }
     }
+    if parents && path.trim_matches('/').is_empty() {
+        return Ok(());
+    }
     match make_one(&Place::of(root, path)?) {
-        Err(FileError::Exists) if parents => point_at(root, path, OFlags::DIRECTORY)
-            .map(drop)
-            .map_err(told),
+        Err(FileError::Exists) if parents => match point_at(root, path, OFlags::DIRECTORY) {
+            Ok(_) => Ok(()),
+            Err(Errno::NOTDIR) => Err(FileError::Exists),
+            Err(error) => Err(told(error)),
+        },
         other => other,
     }
 }
@@ -368,9 +373,13 @@ fn make_one(place: &Place) -> Result<(), FileError> {
 }
 
 fn rename(root: BorrowedFd<'_>, from: &str, to: &str, overwrite: bool) -> Result<(), FileError> {
+    let from_path = from;
     let from = Place::of(root, from)?;
-    require_stored(&from.stat()?.ok_or(FileError::NotFound)?)?;
-    let to = destination(root, to).map_err(|error| FileError::Destination(Box::new(error)))?;
+    let kind = require_stored(&from.stat()?.ok_or(FileError::NotFound)?)?;
+    from.require_no_mount()?;
+    require_named(from_path, kind)?;
+    let to =
+        destination(root, to, kind).map_err(|error| FileError::Destination(Box::new(error)))?;
     let flags = if overwrite {
         RenameFlags::empty()
     } else {
@@ -378,25 +387,41 @@ fn rename(root: BorrowedFd<'_>, from: &str, to: &str, overwrite: bool) -> Result
     };
     renameat_with(&from.dir, &from.name, &to.dir, &to.name, flags).map_err(|error| match error {
         Errno::INVAL => FileError::Invalid("a directory cannot be moved into itself"),
-        // Of these two the name that is taken is the new one.
-        error @ (Errno::ISDIR | Errno::NOTDIR) => FileError::Destination(Box::new(told(error))),
+        // A directory over a file, a file over a directory, over one that is not empty.
+        Errno::ISDIR | Errno::NOTDIR | Errno::NOTEMPTY => {
+            FileError::Destination(Box::new(FileError::Exists))
+        }
         error => told(error),
     })
 }
 
 /// Where something is to be moved: a directory, and a name that is free or that of something stored.
-fn destination(root: BorrowedFd<'_>, path: &str) -> Result<Place, FileError> {
+fn destination(root: BorrowedFd<'_>, path: &str, kind: FileKind) -> Result<Place, FileError> {
     let place = Place::of(root, path)?;
     if let Some(there) = place.stat()? {
         require_stored(&there)?;
+        place.require_no_mount()?;
     }
+    require_named(path, kind)?;
     Ok(place)
+}
+
+/// A path that ends in a slash names a directory.
+fn require_named(path: &str, kind: FileKind) -> Result<(), FileError> {
+    if path.ends_with('/') && kind != FileKind::Directory {
+        Err(FileError::NotDirectory)
+    } else {
+        Ok(())
+    }
 }
 
 fn remove(root: BorrowedFd<'_>, path: &str, recursive: bool, gate: &Gate) -> Result<(), FileError> {
     let place = Place::of(root, path)?;
     let stat = place.stat()?.ok_or(FileError::NotFound)?;
-    match require_stored(&stat)? {
+    place.require_no_mount()?;
+    let kind = require_stored(&stat)?;
+    require_named(path, kind)?;
+    match kind {
         FileKind::Directory if recursive => {
             walk::remove_all(place.dir.as_fd(), &place.name, || gate.is_closing())
         }

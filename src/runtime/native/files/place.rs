@@ -7,8 +7,8 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use chrono::{DateTime, Utc};
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, fstatfs, openat, openat2, readlinkat,
-    statat,
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, StatxAttributes, StatxFlags, fstatfs,
+    openat, openat2, readlinkat, statat, statx,
 };
 use rustix::io::Errno;
 
@@ -180,6 +180,18 @@ impl Place {
             }
         }
         Err(FileError::BadLink)
+    }
+
+    /// That nothing is mounted there. Whose mounts they are the kernel knows only of a caller among
+    /// them, and we are not: it would let `/proc` be moved away.
+    pub(super) fn require_no_mount(&self) -> Result<(), FileError> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+        let found = statx(&self.dir, &self.name, flags, StatxFlags::TYPE).map_err(told)?;
+        if found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+            Err(FileError::InUse)
+        } else {
+            Ok(())
+        }
     }
 
     /// What has the name, if anything has.

@@ -148,6 +148,16 @@ pub fn room(path: &Path, wanted: u64) -> Result<(), Problem> {
     )))
 }
 
+/// What cannot be read as an archive. What is wrong with it is for the log: it has parts of the file,
+/// which may be any of the machine's, and everybody sees why an image failed.
+fn damaged(cause: io::Error) -> Problem {
+    if cause.raw_os_error().is_some() {
+        return Problem::from(cause);
+    }
+    tracing::warn!(%cause, "an archive cannot be read");
+    Problem::Broken("the archive is damaged, or is no tar file".into())
+}
+
 /// Unpacks one archive into the thread's root directory.
 fn apply(
     stream: Box<dyn Read>,
@@ -155,10 +165,6 @@ fn apply(
     budget: &mut Budget,
     watch: &Watch,
 ) -> Result<(), Problem> {
-    let damaged = |cause: io::Error| match cause.raw_os_error() {
-        None => Problem::Broken(format!("the archive is damaged: {cause}")),
-        Some(_) => Problem::from(cause),
-    };
     let mut archive = tar::Archive::new(stream);
     // What this archive made itself is not meant by its whiteouts, whatever the order.
     let mut own = HashSet::new();
@@ -247,7 +253,7 @@ fn place(
     path: &Path,
 ) -> Result<(), Problem> {
     let whole = |id: io::Result<u64>| -> Result<u32, Problem> {
-        let id = id.map_err(|cause| Problem::Broken(format!("the archive is damaged: {cause}")))?;
+        let id = id.map_err(damaged)?;
         // Below 65536, so it fits.
         Ok(u32::try_from(if id < IDS { id } else { NOBODY }).unwrap_or_default())
     };
@@ -286,10 +292,7 @@ fn place(
                 .mode(0o600)
                 .custom_flags(libc::O_NOFOLLOW)
                 .open(path)?;
-            io::copy(entry, &mut file).map_err(|cause| match cause.raw_os_error() {
-                None => Problem::Broken(format!("the archive is damaged: {cause}")),
-                Some(_) => cause.into(),
-            })?;
+            io::copy(entry, &mut file).map_err(damaged)?;
             // In this order: a new owner takes set-user-id bits and capabilities away.
             fchown(&file, Some(uid), Some(gid))?;
             rustix::fs::fchmod(&file, mode)?;

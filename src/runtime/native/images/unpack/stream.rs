@@ -17,6 +17,9 @@ pub fn open(path: &Path, watch: &Arc<Watch>) -> Result<Box<dyn Read>, Problem> {
         io::ErrorKind::NotFound => Problem::Broken(format!("there is no {}", path.display())),
         _ => Problem::Broken(format!("{} cannot be read: {cause}", path.display())),
     })?;
+    if !file.metadata()?.is_file() {
+        return Err(Problem::Broken(format!("{} is not a file", path.display())));
+    }
     let mut magic = Vec::with_capacity(6);
     (&mut file).take(6).read_to_end(&mut magic)?;
     file.rewind()?;
