@@ -115,8 +115,16 @@ impl Engine {
             spec.disk_gb,
             &staged.join("disk.img"),
         )?;
-        write_json(&staged.join("container.json"), &record, true).or_fail(CREATE)?;
-        fs::rename(staged, self.layout.container(&spec.id)).or_fail(CREATE)?;
+        write_json(&staged.join("container.json"), &record, false).or_fail(CREATE)?;
+        let place = self.layout.container(&spec.id);
+        fs::rename(staged, &place).or_fail(CREATE)?;
+        // Its start need not wait for the disk. Should the machine lose its power before, the job that
+        // asked for the container finds none, and makes it again.
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = state::sync(&place.join("container.json")) {
+                tracing::warn!(place = %place.display(), %error, "a record may not be on the disk yet");
+            }
+        });
         Ok(record)
     }
 

@@ -123,6 +123,14 @@ impl Engine {
             match read_json::<Record>(&path) {
                 Ok(Some(record)) if named == Some(record.spec.id.as_str()) => records.push(record),
                 Ok(_) => tracing::error!(path = %path.display(), "not a container's record"),
+                // The machine lost its power in the moment in which it was made: only then is a
+                // record there and not yet written.
+                Err(_) if fs::metadata(&path).is_ok_and(|found| found.len() == 0) => {
+                    tracing::warn!(path = %path.display(), "a container that was never made is removed");
+                    if let Err(error) = remove_dir(&dir) {
+                        tracing::error!(path = %path.display(), %error, "could not remove it");
+                    }
+                }
                 // Never remove what cannot be read: a newer version may have written it.
                 Err(error) => tracing::error!(path = %path.display(), %error, "cannot be read"),
             }

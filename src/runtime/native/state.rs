@@ -216,6 +216,19 @@ pub(super) fn write_json<T: serde::Serialize>(
     Ok(())
 }
 
+/// Waits until a file, and the names that lead to it from two directories above, are on the disk. One
+/// that has been removed meanwhile need not be.
+pub(super) fn sync(path: &Path) -> io::Result<()> {
+    for place in path.ancestors().take(3) {
+        match fs::File::open(place) {
+            Ok(file) => file.sync_all()?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 /// Reads a JSON file; `None` when there is none.
 pub(super) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     match fs::read(path) {
