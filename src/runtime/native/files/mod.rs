@@ -418,8 +418,8 @@ fn require_named(path: &str, kind: FileKind) -> Result<(), FileError> {
 fn remove(root: BorrowedFd<'_>, path: &str, recursive: bool, gate: &Gate) -> Result<(), FileError> {
     let place = Place::of(root, path)?;
     let stat = place.stat()?.ok_or(FileError::NotFound)?;
-    place.require_no_mount()?;
     let kind = require_stored(&stat)?;
+    place.require_no_mount()?;
     require_named(path, kind)?;
     match kind {
         FileKind::Directory if recursive => {
