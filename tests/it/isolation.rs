@@ -42,12 +42,9 @@ async fn ids(server: &mut Server) {
     let body = serde_json::json!({ "command": "id", "user": "gx" });
     let row = crate::containers::exec_with(server, &id, body).await;
     assert_eq!(row["error"], "there is no user gx", "{row}");
-    let line =
-        "id -G; cut -d' ' -f1 /proc/self/status >/dev/null; grep -E '^[UG]id' /proc/self/status";
-    let body = serde_json::json!({ "command": line, "user": "root" });
+    let body = serde_json::json!({ "command": "id -G", "user": "root" });
     let row = crate::containers::exec_with(server, &id, body).await;
-    let said = row["stdout"].as_str().expect("text");
-    assert!(said.starts_with("0\n"), "{row}");
+    assert_eq!(row["stdout"], "0\n", "{row}");
 }
 
 pub fn kill(pid: i32) {
