@@ -66,6 +66,21 @@ pub fn get(conn: &mut Conn, id: &ContainerId) -> Result<Option<OwnedRow>> {
         .optional()?)
 }
 
+/// Holds a row until the transaction ends, so that what is read from here on of its state and its
+/// jobs belongs together: elsewhere than in SQLite, whose writers wait for each other, each
+/// statement sees what others have committed by then.
+pub fn hold(conn: &mut Conn, id: &ContainerId) -> Result<()> {
+    if let Conn::Postgres(pg) = conn {
+        let _held: Option<ContainerId> = containers::table
+            .filter(containers::id.eq(id))
+            .select(containers::id)
+            .for_no_key_update()
+            .first(pg)
+            .optional()?;
+    }
+    Ok(())
+}
+
 /// Newest first.
 pub fn list(conn: &mut Conn, filter: &Filter) -> Result<Vec<OwnedRow>> {
     let mut query = containers::table

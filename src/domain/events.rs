@@ -5,7 +5,8 @@
 //! To tell of something new: a variant of [`Change`], who may see it in [`may_see`], and a call of
 //! [`publish`] in the transaction that changes it.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -138,6 +139,52 @@ pub struct Events {
     sender: broadcast::Sender<Arc<Published>>,
     /// This process's name among the servers of the database.
     server: String,
+    order: Mutex<Order>,
+}
+
+/// Events in the order of their numbers. Of two changes of one row the later one draws its number
+/// when the earlier has committed, whose event may still be on its way: without this, a listener
+/// could hear of a command's start before it hears of the command.
+#[derive(Debug, Default)]
+struct Order {
+    /// The number that is drawn next.
+    next: u64,
+    /// The number that is told next.
+    due: u64,
+    /// What has come before its turn; nothing for what was rolled back.
+    early: BTreeMap<u64, Option<Published>>,
+}
+
+/// A place in the order of events. Dropped without being told, as when a transaction is rolled
+/// back, it holds up nobody.
+struct Turn {
+    app: App,
+    number: u64,
+    told: Option<Published>,
+}
+
+impl Turn {
+    fn draw(app: &App) -> Self {
+        let mut order = app.events.order();
+        let number = order.next;
+        order.next += 1;
+        drop(order);
+        Self {
+            app: app.clone(),
+            number,
+            told: None,
+        }
+    }
+
+    fn tell(mut self, published: Published) {
+        self.told = Some(published);
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.app.events.settle(self.number, self.told.take());
+    }
 }
 
 impl Events {
@@ -147,6 +194,24 @@ impl Events {
         Self {
             sender: broadcast::Sender::new(WAITING),
             server,
+            order: Mutex::default(),
+        }
+    }
+
+    fn order(&self) -> std::sync::MutexGuard<'_, Order> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells all whose turn has come.
+    fn settle(&self, number: u64, told: Option<Published>) {
+        let mut order = self.order();
+        order.early.insert(number, told);
+        let order = &mut *order;
+        while let Some(told) = order.early.remove(&order.due) {
+            order.due += 1;
+            if let Some(published) = told {
+                self.tell(published);
+            }
         }
     }
 
@@ -187,7 +252,8 @@ pub(crate) fn publish(
         }
         notify::send(conn, CHANNEL, &text)?;
     }
-    db::after_commit(move || app.events.tell(published));
+    let turn = Turn::draw(&app);
+    db::after_commit(move || turn.tell(published));
     Ok(())
 }
 
@@ -304,4 +370,30 @@ fn carry_until_lost(app: &App, stop: &CancellationToken, first: bool) -> db::Res
         std::thread::sleep(CARRY_EVERY);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heard_in_the_order_of_their_numbers() {
+        let events = Events::new("here".into());
+        let mut heard = events.sender.subscribe();
+        let named = |name: &str| Published {
+            audience: Audience::Everyone,
+            event: Event {
+                change: Change::ImageRemoved { name: name.into() },
+                time: chrono::DateTime::UNIX_EPOCH.into(),
+            },
+        };
+        events.settle(2, Some(named("third")));
+        events.settle(1, None);
+        assert!(heard.try_recv().is_err(), "the first is on its way");
+        events.settle(0, Some(named("first")));
+        for name in ["first", "third"] {
+            assert_eq!(heard.try_recv().unwrap().event, named(name).event);
+        }
+        assert!(heard.try_recv().is_err());
+    }
 }

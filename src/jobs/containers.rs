@@ -265,7 +265,12 @@ async fn tell_of_waiting(ctx: &Ctx, job: &JobRow, row: &ContainerRow) -> Result<
     let why = format!("Waiting for image {} to be made", row.image);
     ctx.db()
         .write(move |conn| {
+            db::containers::hold(conn, &id)?;
             db::jobs::forget_attempts(conn, &job)?;
+            let wanted = db::containers::get(conn, &id)?.map(|owned| owned.0.wanted);
+            if !matches!(wanted, Some(Wanted::Running)) {
+                return Ok(());
+            }
             let state = ContainerState::Provisioning;
             containers::put_state(conn, &inner, &id, state, Some(&why), None)
         })
@@ -289,6 +294,7 @@ async fn record(ctx: &Ctx, job: &JobRow, row: &ContainerRow, came: Came) -> Resu
     ctx.db()
         .write(move |conn| {
             let now = inner.now();
+            db::containers::hold(conn, &id)?;
             let current = db::containers::get(conn, &id)?.map(|owned| owned.0);
             let deleting = job.kind != JobKind::ContainerDelete
                 && current.is_some_and(|row| row.state == ContainerState::Deleting);

@@ -146,6 +146,7 @@ async fn settle(ctx: &Ctx, row: &ContainerRow, fact: &Fact, restart: bool) -> Re
     let (inner, row, fact) = (ctx.clone(), row.clone(), fact.clone());
     ctx.db()
         .write(move |conn| {
+            db::containers::hold(conn, &row.id)?;
             let Some((current, ..)) = db::containers::get(conn, &row.id)? else {
                 return Ok(());
             };

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Container, ContainerState, Wanted, find, get, put_state};
+use super::{Container, ContainerState, Wanted, find_and_hold, get, put_state};
 use crate::db;
 use crate::domain::audit::{self, Action, Event};
 use crate::domain::commands;
@@ -90,7 +90,7 @@ async fn act(ctx: &Ctx, id: &str, act: Act) -> Result<Container> {
     let job = ctx
         .db()
         .write(move |conn| {
-            let ((row, ..), _) = find(conn, &inner, &asked, Permissions::START_STOP)?;
+            let ((row, ..), _) = find_and_hold(conn, &inner, &asked, Permissions::START_STOP)?;
             match row.state {
                 ContainerState::Provisioning => {
                     return Err(Error::Conflict("The container is still being made".into()));
@@ -138,7 +138,7 @@ pub async fn delete(ctx: &Ctx, id: &str, force: bool) -> Result<()> {
     let job = ctx
         .db()
         .write(move |conn| {
-            let ((row, ..), _) = find(conn, &inner, &asked, Permissions::DELETE)?;
+            let ((row, ..), _) = find_and_hold(conn, &inner, &asked, Permissions::DELETE)?;
             let open = db::jobs::open_for(conn, &row.id)?;
             let pending = open.iter().find(|job| job.kind == JobKind::ContainerDelete);
             if let Some(pending) = pending

@@ -146,6 +146,20 @@ pub(crate) fn find(
     Ok((row, held))
 }
 
+/// As [`find`], for who decides by its state and its jobs what to do: they stay as they are until
+/// the transaction ends.
+pub(crate) fn find_and_hold(
+    conn: &mut Conn,
+    ctx: &Ctx,
+    id: &str,
+    wanted: Permissions,
+) -> Result<(OwnedRow, Permissions)> {
+    if let Ok(parsed) = id.parse() {
+        db::containers::hold(conn, &parsed)?;
+    }
+    find(conn, ctx, id, wanted)
+}
+
 /// Lets only pass what is on this machine: its files, its console and what it uses are nowhere else.
 ///
 /// # Errors

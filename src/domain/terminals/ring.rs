@@ -8,17 +8,22 @@ use std::collections::VecDeque;
 #[derive(Debug)]
 pub(super) struct Ring {
     bytes: VecDeque<u8>,
-    capacity: usize,
+    /// How much is offered to who comes.
+    offered: usize,
+    /// How much more is kept, for what is written between someone's coming and the first look.
+    spare: usize,
     /// How much was ever written.
     end: u64,
 }
 
 impl Ring {
-    /// One that keeps at most that many bytes.
-    pub(super) fn new(capacity: usize) -> Self {
+    /// One that offers at most that many bytes, of which none is forgotten before `spare` more
+    /// were written.
+    pub(super) fn new(offered: usize, spare: usize) -> Self {
         Self {
             bytes: VecDeque::new(),
-            capacity,
+            offered,
+            spare,
             end: 0,
         }
     }
@@ -33,12 +38,19 @@ impl Ring {
         self.end - self.bytes.len() as u64
     }
 
-    /// Adds output, and forgets the oldest beyond the capacity.
+    /// Adds output, and forgets the oldest beyond what is kept.
     pub(super) fn push(&mut self, chunk: &[u8]) {
         self.end += chunk.len() as u64;
-        let chunk = &chunk[chunk.len().saturating_sub(self.capacity)..];
-        let over = (self.bytes.len() + chunk.len()).saturating_sub(self.capacity);
+        let kept = self.offered + self.spare;
+        let chunk = &chunk[chunk.len().saturating_sub(kept)..];
+        let over = (self.bytes.len() + chunk.len()).saturating_sub(kept);
         self.bytes.drain(..over);
+        // By itself it would grow to the next power of two.
+        let length = self.bytes.len() + chunk.len();
+        if length > self.bytes.capacity() {
+            let wanted = (self.bytes.capacity() * 2).clamp(length, kept);
+            self.bytes.reserve_exact(wanted - self.bytes.len());
+        }
         self.bytes.extend(chunk);
     }
 
@@ -57,15 +69,17 @@ impl Ring {
 
     /// Where someone begins who has seen everything up to `since`, or nothing.
     pub(super) fn begin(&self, since: Option<u64>) -> u64 {
+        let oldest = self.end.saturating_sub(self.offered as u64);
         match since {
-            Some(since) if (self.start()..=self.end).contains(&since) => since,
-            _ if self.start() == 0 => 0,
+            Some(since) if (oldest..=self.end).contains(&since) => since,
+            _ if oldest == 0 => 0,
             // Not in the middle of a line, which may be the middle of a character or an escape
             // sequence; one without an end is shown all the same.
             _ => {
-                let line = self.bytes.iter().position(|&byte| byte == b'\n');
+                let spared = self.bytes.len().saturating_sub(self.offered);
+                let line = self.bytes.range(spared..).position(|&byte| byte == b'\n');
                 let skip = line.map_or(0, |at| at as u64 + 1);
-                self.start() + skip
+                oldest + skip
             }
         }
     }
@@ -98,7 +112,7 @@ mod tests {
 
     #[test]
     fn only_the_last_is_kept_and_offsets_go_on() {
-        let mut ring = Ring::new(4);
+        let mut ring = Ring::new(4, 0);
         ring.push(b"abc");
         ring.push(b"defgh");
         assert_eq!((ring.start(), ring.end()), (4, 8));
@@ -111,7 +125,7 @@ mod tests {
 
     #[test]
     fn who_comes_back_reads_on() {
-        let mut ring = Ring::new(8);
+        let mut ring = Ring::new(8, 4);
         ring.push(b"one\ntwo");
         assert_eq!(ring.begin(None), 0);
         assert_eq!(ring.begin(Some(3)), 3);
@@ -119,7 +133,8 @@ mod tests {
         // Another shell's offset.
         assert_eq!(ring.begin(Some(8)), 0);
         ring.push(b"\nthree");
-        assert_eq!(ring.start(), 5);
+        assert_eq!(ring.start(), 1);
+        assert_eq!(ring.read(4, 8), b"two\nthre", "kept for who came before");
         assert_eq!(ring.begin(Some(4)), 8, "from the first whole line");
         assert_eq!(ring.begin(Some(5)), 5);
     }

@@ -171,7 +171,7 @@ impl Shell {
             opened_at: now,
             clock,
             state: Mutex::new(State {
-                ring: Ring::new(REPLAY),
+                ring: Ring::new(REPLAY, CHUNK),
                 viewers: HashMap::new(),
                 next_viewer: 0,
                 alone_since: Some((Instant::now(), now)),

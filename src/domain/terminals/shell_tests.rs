@@ -122,6 +122,23 @@ async fn every_viewer_sees_all_of_a_flood() {
 }
 
 #[tokio::test]
+async fn who_comes_in_a_flood_misses_nothing_from_where_it_begins() {
+    let (shell, _lines, _far) = shell(Some("a"));
+    let line = b"123456789\n";
+    let lines = |count: usize| line.repeat(count);
+    shell.print(&lines(2 * REPLAY / line.len()));
+    // A piece was read before, and is printed only after someone came.
+    let mut viewer = here(&shell, None);
+    assert!(viewer.replay > (REPLAY - 2 * line.len()) as u64);
+    shell.print(&lines(CHUNK / line.len()));
+    let Shown::Output(bytes) = viewer.next().await else {
+        panic!("no output");
+    };
+    assert!(bytes.starts_with(line), "from the middle of a line");
+    assert_eq!(viewer.at(), viewer.begin + bytes.len() as u64);
+}
+
+#[tokio::test]
 async fn without_viewers_it_goes_on_and_the_last_is_kept() {
     let (shell, lines, mut far) = shell(Some("a"));
     let running = spawn(&shell, lines, LONG);
