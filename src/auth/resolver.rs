@@ -14,6 +14,10 @@ use crate::app::App;
 use crate::domain::{oauth, tickets, tokens};
 use crate::error::{Error, Result};
 
+/// What a page sends with the looks that it takes by itself while nobody moves a hand: a page left
+/// open must not keep its session from coming to its idle end.
+const POLL: &str = "x-hzel-poll";
+
 /// Where a credential may be looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Places {
@@ -62,6 +66,11 @@ pub async fn resolve(app: &App, request: &ServiceRequest, places: Places) -> Res
             .get_session()
             .get::<Caller>(CALLER)
             .map_err(Error::internal)?;
+        if let Some(id) = caller.as_ref().and_then(Caller::session_id)
+            && !request.headers().contains_key(POLL)
+        {
+            app.touched.session(id, app.clock.now().into());
+        }
         return known(caller, true);
     }
     Ok(Resolved {

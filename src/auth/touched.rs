@@ -59,7 +59,7 @@ impl Touched {
         if tokens.is_empty() && sessions.is_empty() && authorizations.is_empty() {
             return Ok(());
         }
-        db.write(move |conn| {
+        let work = move |conn: &mut db::Conn| {
             for (id, at) in &tokens {
                 db::tokens::set_last_used(conn, id, *at)?;
             }
@@ -70,7 +70,13 @@ impl Touched {
                 db::oauth_apps::set_last_used(conn, user, app, *at)?;
             }
             Ok(())
-        })
-        .await
+        };
+        if db.is_shared() {
+            // Each by itself: rows held together in this order could block whoever takes them in
+            // another.
+            db.read(work).await
+        } else {
+            db.write(work).await
+        }
     }
 }

@@ -291,11 +291,16 @@ pub fn cancel_queued(conn: &mut Conn, id: &CommandId, now: Time) -> Result<bool>
     Ok(ended == 1)
 }
 
-pub fn request_cancel(conn: &mut Conn, id: &CommandId) -> Result<()> {
-    diesel::update(commands::table.find(id))
-        .set(commands::cancel_requested.eq(true))
-        .execute(conn)?;
-    Ok(())
+/// Has a running one ended; whether it was running.
+pub fn request_cancel(conn: &mut Conn, id: &CommandId) -> Result<bool> {
+    let asked = diesel::update(
+        commands::table
+            .filter(commands::id.eq(id))
+            .filter(commands::status.eq(CommandStatus::Running)),
+    )
+    .set(commands::cancel_requested.eq(true))
+    .execute(conn)?;
+    Ok(asked > 0)
 }
 
 /// Records the end of a running one; false when it has one already, for the first stays.

@@ -49,7 +49,7 @@ pub fn get(conn: &mut Conn, user: &UserId, route: &str, key: &str) -> Result<Opt
 }
 
 pub fn delete(conn: &mut Conn, row: &KeyRow) -> Result<()> {
-    diesel::delete(keys::table.find((&row.user_id, &row.route, &row.key))).execute(conn)?;
+    diesel::delete(keys::table.find((&row.user_id, &row.key, &row.route))).execute(conn)?;
     Ok(())
 }
 

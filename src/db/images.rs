@@ -40,6 +40,33 @@ pub fn get(conn: &mut Conn, name: &str) -> Result<Option<ImageRow>> {
         .optional()?)
 }
 
+/// Has a name's row stay until the transaction ends, for who makes something of it. SQLite's
+/// writers wait for each other anyway.
+pub fn share(conn: &mut Conn, name: &str) -> Result<()> {
+    if let Conn::Postgres(pg) = conn {
+        let _held: Option<ImageId> = images::table
+            .filter(images::name.eq(name))
+            .select(images::id)
+            .for_key_share()
+            .first(pg)
+            .optional()?;
+    }
+    Ok(())
+}
+
+/// Holds a name's row until the transaction ends: against [`share`] and against others that hold.
+pub fn hold(conn: &mut Conn, name: &str) -> Result<()> {
+    if let Conn::Postgres(pg) = conn {
+        let _held: Option<ImageId> = images::table
+            .filter(images::name.eq(name))
+            .select(images::id)
+            .for_update()
+            .first(pg)
+            .optional()?;
+    }
+    Ok(())
+}
+
 /// Newest first.
 pub fn list(conn: &mut Conn) -> Result<Vec<ImageRow>> {
     Ok(images::table

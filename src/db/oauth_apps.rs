@@ -88,6 +88,34 @@ pub fn hold(conn: &mut Conn, id: &AppId) -> Result<Option<AppRow>> {
     })
 }
 
+/// As [`get`], of one that is to be changed: whoever holds it or changes it comes before or after,
+/// so that nothing is written back over what another has just written.
+pub fn get_to_change(conn: &mut Conn, user: &UserId, id: &str) -> Result<Option<AppRow>> {
+    if let Conn::Postgres(pg) = conn {
+        return Ok(oauth_apps::table
+            .filter(oauth_apps::id.eq(id))
+            .filter(oauth_apps::user_id.eq(user))
+            .select(AppRow::as_select())
+            .for_no_key_update()
+            .first(pg)
+            .optional()?);
+    }
+    get(conn, user, id)
+}
+
+/// Holds off whoever holds an application with [`hold`], until this transaction ends.
+pub fn hold_alone(conn: &mut Conn, id: &str) -> Result<()> {
+    if let Conn::Postgres(pg) = conn {
+        let _held: Option<AppId> = oauth_apps::table
+            .filter(oauth_apps::id.eq(id))
+            .select(oauth_apps::id)
+            .for_no_key_update()
+            .first(pg)
+            .optional()?;
+    }
+    Ok(())
+}
+
 /// A user's own, newest first, before `before`.
 pub fn list(
     conn: &mut Conn,
@@ -131,7 +159,8 @@ pub fn set_secret(conn: &mut Conn, id: &AppId, hash: &str, prefix: &str, now: Ti
     Ok(())
 }
 
-/// Whether there was one; its codes, tokens and authorizations go with it.
+/// Whether there was one; its codes, tokens and authorizations go with it, after its own row is
+/// taken: whoever holds that is waited for first.
 pub fn delete(conn: &mut Conn, user: &UserId, id: &str) -> Result<bool> {
     let gone = diesel::delete(
         oauth_apps::table
@@ -156,6 +185,25 @@ pub fn authorization(
         .optional()?)
 }
 
+/// As [`authorization`], of one that is to be changed: two who add to it must not each write back
+/// what they read.
+pub fn authorization_to_change(
+    conn: &mut Conn,
+    user: &UserId,
+    app: &AppId,
+) -> Result<Option<AuthorizationRow>> {
+    if let Conn::Postgres(pg) = conn {
+        return Ok(oauth_authorizations::table
+            .filter(oauth_authorizations::user_id.eq(user))
+            .filter(oauth_authorizations::app_id.eq(app))
+            .select(AuthorizationRow::as_select())
+            .for_no_key_update()
+            .first(pg)
+            .optional()?);
+    }
+    authorization(conn, user, app)
+}
+
 pub fn insert_authorization(conn: &mut Conn, row: &AuthorizationRow) -> Result<()> {
     diesel::insert_into(oauth_authorizations::table)
         .values(row)
@@ -163,19 +211,20 @@ pub fn insert_authorization(conn: &mut Conn, row: &AuthorizationRow) -> Result<(
     Ok(())
 }
 
+/// Whether it is still there.
 pub fn set_authorized_scopes(
     conn: &mut Conn,
     id: &AuthorizationId,
     scopes: &str,
     now: Time,
-) -> Result<()> {
-    diesel::update(oauth_authorizations::table.find(id))
+) -> Result<bool> {
+    let changed = diesel::update(oauth_authorizations::table.find(id))
         .set((
             oauth_authorizations::scopes.eq(scopes),
             oauth_authorizations::updated_at.eq(now),
         ))
         .execute(conn)?;
-    Ok(())
+    Ok(changed == 1)
 }
 
 /// What a user has allowed, newest first, before `before`: with each application and its owner's

@@ -60,14 +60,15 @@ pub fn get_by_credential(conn: &mut Conn, credential_id: &str) -> Result<Option<
         .optional()?)
 }
 
-pub fn set_used(conn: &mut Conn, id: &PasskeyId, credential: &str, at: Time) -> Result<()> {
-    diesel::update(passkeys::table.find(id))
+/// Notes a use; whether it is still there.
+pub fn set_used(conn: &mut Conn, id: &PasskeyId, credential: &str, at: Time) -> Result<bool> {
+    let changed = diesel::update(passkeys::table.find(id))
         .set((
             passkeys::credential.eq(credential),
             passkeys::last_used_at.eq(at),
         ))
         .execute(conn)?;
-    Ok(())
+    Ok(changed > 0)
 }
 
 /// Whether there was one.

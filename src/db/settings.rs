@@ -1,6 +1,7 @@
 //! Small facts the installation remembers. One more: a name for it, in the module that owns it.
 
 use diesel::prelude::*;
+use diesel::sql_types::Text;
 
 use super::schema::settings;
 use super::{Conn, Result};
@@ -14,13 +15,14 @@ pub fn get(conn: &mut Conn, name: &str) -> Result<Option<String>> {
 }
 
 pub fn set(conn: &mut Conn, name: &str, value: &str) -> Result<()> {
-    let changed = diesel::update(settings::table.find(name))
-        .set(settings::value.eq(value))
-        .execute(conn)?;
-    if changed == 0 {
-        diesel::insert_into(settings::table)
-            .values((settings::name.eq(name), settings::value.eq(value)))
-            .execute(conn)?;
-    }
+    // One statement, for two servers that set what neither has set before; Diesel's builder has no
+    // such statement for both databases.
+    diesel::sql_query(
+        "INSERT INTO settings (name, value) VALUES ($1, $2) \
+         ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    )
+    .bind::<Text, _>(name)
+    .bind::<Text, _>(value)
+    .execute(conn)?;
     Ok(())
 }

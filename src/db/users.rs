@@ -170,6 +170,23 @@ pub fn note_login(conn: &mut Conn, id: &UserId, now: Time) -> Result<bool> {
     Ok(changed > 0)
 }
 
+/// Holds one user's row until the transaction ends, for decisions by what the user has. SQLite's
+/// writers wait for each other anyway.
+pub fn hold(conn: &mut Conn, id: &UserId) -> Result<()> {
+    use diesel::connection::SimpleConnection;
+    if let Conn::Postgres(pg) = conn {
+        // First the right to write at all, which [`lock`] takes before it takes rows.
+        pg.batch_execute("LOCK TABLE users IN ROW EXCLUSIVE MODE")?;
+        let _held: Option<UserId> = users::table
+            .find(id)
+            .select(users::id)
+            .for_no_key_update()
+            .first(pg)
+            .optional()?;
+    }
+    Ok(())
+}
+
 /// Holds off other writers of users until this transaction ends.
 pub fn lock(conn: &mut Conn) -> Result<()> {
     use diesel::connection::SimpleConnection;

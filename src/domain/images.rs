@@ -168,6 +168,7 @@ pub async fn add(ctx: &Ctx, name: &str, source: &str) -> Result<Image> {
 
 fn put(conn: &mut Conn, ctx: &Ctx, name: &str, source: &str) -> Result<()> {
     let now = ctx.now();
+    db::images::hold(conn, name)?;
     if db::jobs::is_open(conn, JobKind::ImagePrepare, name)? {
         return Err(Error::Conflict(format!("Image {name} is being made")));
     }
@@ -231,6 +232,7 @@ pub async fn remove(ctx: &Ctx, name: &str) -> Result<()> {
             if name.contains('\0') {
                 return Err(missing());
             }
+            db::images::hold(conn, &name)?;
             db::images::get(conn, &name)?.ok_or_else(missing)?;
             let users = db::images::count_users(conn, &name)?;
             if users > 0 {

@@ -249,6 +249,8 @@ fn enter(conn: &mut Conn, ctx: &Ctx, identity: &Identity) -> Result<SignedIn> {
     }
     let user_id = match known {
         Some(known) => {
+            // Users first, as whoever unlinks takes them. Who may not come in is refused below.
+            db::users::note_login(conn, &known.user_id, now)?;
             db::oidc::set_last_login(conn, &known.id, now)?;
             known.user_id
         }

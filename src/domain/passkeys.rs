@@ -148,9 +148,7 @@ pub async fn start(ctx: &Ctx) -> Result<Asked> {
         })
         .await?;
     if rows.len() >= MOST {
-        return Err(Error::Conflict(format!(
-            "An account may have {MOST} passkeys; remove one first"
-        )));
+        return Err(too_many());
     }
     let held = rows
         .iter()
@@ -168,6 +166,12 @@ pub async fn start(ctx: &Ctx) -> Result<Asked> {
     selection["requireResidentKey"] = json!(true);
     let ticket = keep(ctx, Some(caller.user_id.clone()), state).await?;
     Ok(Asked { ticket, options })
+}
+
+fn too_many() -> Error {
+    Error::Conflict(format!(
+        "An account may have {MOST} passkeys; remove one first"
+    ))
 }
 
 fn name_of(text: &str) -> Result<String> {
@@ -218,6 +222,11 @@ pub async fn finish(ctx: &Ctx, ticket: &str, name: &str, answer: Value) -> Resul
     let inner = ctx.clone();
     ctx.db()
         .write(move |conn| {
+            // Several may have been begun while there was room for one.
+            db::users::hold(conn, &row.user_id)?;
+            if db::passkeys::list(conn, &row.user_id)?.len() >= MOST {
+                return Err(too_many());
+            }
             match db::passkeys::insert(conn, &row) {
                 Ok(()) => {}
                 Err(e) if e.is_unique_violation() => {
@@ -338,7 +347,9 @@ async fn enter(ctx: &Ctx, webauthn: &Webauthn, ticket: &str, answer: Value) -> R
             if user.status != Status::Active {
                 return Err(Error::WrongPasskey);
             }
-            db::passkeys::set_used(conn, &row.id, &text, inner.now())?;
+            if !db::passkeys::set_used(conn, &row.id, &text, inner.now())? {
+                return Err(Error::WrongPasskey);
+            }
             sessions::begin(conn, &inner, &user.id, AuthMethod::Session)
         })
         .await

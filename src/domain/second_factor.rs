@@ -193,6 +193,7 @@ pub async fn start(ctx: &Ctx) -> Result<Setup> {
         .write(move |conn| {
             sessions::require_proved(conn, &inner)?;
             let on = || Error::Conflict("One-time codes are turned on already".into());
+            db::users::hold(conn, &caller.user_id)?;
             let user = db::users::get(conn, &caller.user_id)?.ok_or(Error::Unauthorized)?;
             if user.password_hash.is_none() {
                 return Err(Error::Conflict(
@@ -256,6 +257,7 @@ pub async fn confirm(ctx: &Ctx, code: &str) -> Result<Vec<String>> {
         .db()
         .write(move |conn| {
             let user = caller.user_id;
+            db::users::hold(conn, &user)?;
             let row = db::second_factors::get(conn, &user)?
                 .filter(|row| row.confirmed_at.is_none())
                 .ok_or_else(not_begun)?;
@@ -282,11 +284,12 @@ pub async fn confirm(ctx: &Ctx, code: &str) -> Result<Vec<String>> {
 /// A validation error for a wrong password, [`Error::Conflict`] while it is off,
 /// [`Error::RateLimited`].
 pub async fn renew_recovery(ctx: &Ctx, password: &str) -> Result<Vec<String>> {
-    sessions::prove(ctx, "password", password).await?;
+    let proof = sessions::prove(ctx, "password", password).await?;
     let user = ctx.caller()?.user_id.clone();
     let inner = ctx.clone();
     ctx.db()
         .write(move |conn| {
+            proof.require(conn, &user)?;
             if !is_on(conn, &user)? {
                 return Err(off());
             }
@@ -308,11 +311,12 @@ fn off() -> Error {
 /// A validation error for a wrong password, [`Error::Conflict`] while it is off,
 /// [`Error::RateLimited`].
 pub async fn disable(ctx: &Ctx, password: &str) -> Result<()> {
-    sessions::prove(ctx, "password", password).await?;
+    let proof = sessions::prove(ctx, "password", password).await?;
     let user = ctx.caller()?.user_id.clone();
     let inner = ctx.clone();
     ctx.db()
         .write(move |conn| {
+            proof.require(conn, &user)?;
             if !is_on(conn, &user)? {
                 return Err(off());
             }

@@ -83,11 +83,8 @@ pub async fn find_by_key(app: &App, key: &str) -> Result<Option<Caller>> {
         .db
         .read(move |conn| Ok(db::sessions::get_by_key(conn, &hash)?))
         .await?;
-    let Some((session, user)) = found.filter(|found| is_alive(found, now)) else {
-        return Ok(None);
-    };
-    app.touched.session(&session.id, now);
-    Ok(Some(caller_of(&session, user)))
+    let alive = found.filter(|found| is_alive(found, now));
+    Ok(alive.map(|(session, user)| caller_of(&session, user)))
 }
 
 fn is_alive((session, user): &(SessionRow, UserRow), now: Time) -> bool {
@@ -495,7 +492,7 @@ pub async fn end(ctx: &Ctx, id: &str) -> Result<()> {
 ///
 /// # Errors
 /// A validation error for a wrong one, [`Error::RateLimited`] after many.
-pub(crate) async fn prove(ctx: &Ctx, field: &'static str, password: &str) -> Result<()> {
+pub(crate) async fn prove(ctx: &Ctx, field: &'static str, password: &str) -> Result<Proof> {
     let (user_id, _) = own_session(ctx)?;
     let key = format!("password:{user_id}");
     ctx.app().limiter.attempt(&key, ctx.now())?;
@@ -503,7 +500,8 @@ pub(crate) async fn prove(ctx: &Ctx, field: &'static str, password: &str) -> Res
         .db()
         .read(move |conn| Ok(db::users::get(conn, &user_id)?))
         .await?;
-    let stored = user.and_then(|u| u.password_hash);
+    let known = user.and_then(|u| u.password_hash);
+    let stored = known.clone();
     let verified = if password.len() > password::MAX_BYTES {
         Verified::No
     } else {
@@ -512,11 +510,34 @@ pub(crate) async fn prove(ctx: &Ctx, field: &'static str, password: &str) -> Res
             .verify(password.to_owned(), stored)
             .await?
     };
-    if verified == Verified::No {
+    let Some(hash) = known.filter(|_| verified != Verified::No) else {
         return Err(Error::field(field, format!("{field} is not right")));
-    }
+    };
     ctx.app().limiter.succeeded(&key);
-    Ok(())
+    Ok(Proof { field, hash })
+}
+
+/// That someone knew the password, and which one.
+pub(crate) struct Proof {
+    field: &'static str,
+    hash: String,
+}
+
+impl Proof {
+    /// Lets only through while that password counts: it may have been changed since, because it
+    /// was known to someone else. Holds the user's row until the transaction ends.
+    ///
+    /// # Errors
+    /// A validation error.
+    pub(crate) fn require(&self, conn: &mut Conn, user: &UserId) -> Result<()> {
+        db::users::hold(conn, user)?;
+        let now = db::users::get(conn, user)?.and_then(|user| user.password_hash);
+        if now.as_ref() == Some(&self.hash) {
+            return Ok(());
+        }
+        let field = self.field;
+        Err(Error::field(field, format!("{field} is not right")))
+    }
 }
 
 /// Lets only through whose password was given lately: who found a browser open must not be able to
@@ -572,11 +593,12 @@ pub async fn confirm(ctx: &Ctx, password: &str) -> Result<()> {
 pub async fn change_password(ctx: &Ctx, current: &str, new: &str) -> Result<()> {
     let (user_id, session) = own_session(ctx)?;
     password::check_rules("new_password", new, &ctx.caller()?.email)?;
-    prove(ctx, "current_password", current).await?;
+    let proof = prove(ctx, "current_password", current).await?;
     let hash = ctx.app().passwords.hash(new.to_owned()).await?;
     let inner = ctx.clone();
     ctx.db()
         .write(move |conn| {
+            proof.require(conn, &user_id)?;
             db::users::set_password_hash(conn, &user_id, &hash, inner.now())?;
             db::password_resets::delete_of(conn, &user_id)?;
             let ended = db::sessions::delete_all(conn, &user_id, Some(&session))?;

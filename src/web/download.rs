@@ -104,6 +104,13 @@ pub fn file(request: &HttpRequest, info: &FileInfo, reader: Box<dyn FileReader>)
         .filter(|_| current)
         .and_then(|text| parse_range(text, info.size));
     let (begin, length) = match range {
+        Some((begin, end)) if begin >= end => {
+            // Whoever has the whole file already learns so by its size.
+            return answer
+                .status(actix_web::http::StatusCode::RANGE_NOT_SATISFIABLE)
+                .insert_header((header::CONTENT_RANGE, format!("bytes */{}", info.size)))
+                .finish();
+        }
         Some((begin, end)) => {
             answer
                 .status(actix_web::http::StatusCode::PARTIAL_CONTENT)
@@ -132,8 +139,8 @@ fn httpdate(info: &FileInfo) -> HeaderValue {
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// One range of `bytes`, as first byte and the one after the last; what is more complicated, or
-/// cannot be met, is answered with the whole, as RFC 9110 allows.
+/// One range of `bytes`, as first byte and the one after the last, which are the same when the file
+/// has none of it; what is more complicated, or wrong, is answered with the whole, as RFC 9110 has it.
 fn parse_range(text: &str, size: u64) -> Option<(u64, u64)> {
     let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
     // Beyond every file is beyond this one, however many digits it takes to say so.
@@ -145,9 +152,15 @@ fn parse_range(text: &str, size: u64) -> Option<(u64, u64)> {
     let (begin, end) = match (first.trim(), last.trim()) {
         ("", last) => (size.saturating_sub(number(last)?), size),
         (first, "") => (number(first)?, size),
-        (first, last) => (number(first)?, number(last)?.saturating_add(1).min(size)),
+        (first, last) => {
+            let (first, last) = (number(first)?, number(last)?);
+            if last < first {
+                return None;
+            }
+            (first, last.saturating_add(1).min(size))
+        }
     };
-    (begin < end).then_some((begin, end))
+    Some((begin.min(end), end))
 }
 
 /// Exactly `length` bytes: a file that became shorter meanwhile breaks the answer off, so that
@@ -209,15 +222,16 @@ mod tests {
             ("bytes=-10", Some((90, 100))),
             ("bytes=-1000", Some((0, 100))),
             ("bytes=0-18446744073709551615", Some((0, 100))),
-            ("bytes=100-", None),
+            ("bytes=100-", Some((100, 100))),
+            ("bytes=200-300", Some((100, 100))),
+            ("bytes=-0", Some((100, 100))),
             ("bytes=5-4", None),
-            ("bytes=-0", None),
             ("bytes=0-1,5-6", None),
             ("lines=0-1", None),
         ] {
             assert_eq!(parse_range(text, 100), range, "{text}");
         }
-        assert_eq!(parse_range("bytes=0-", 0), None);
+        assert_eq!(parse_range("bytes=0-", 0), Some((0, 0)));
     }
 
     #[test]

@@ -425,7 +425,11 @@ fn operation(endpoint: &Endpoint, doc: &Doc, schemas: &mut Map<String, Value>) -
         });
         operation["responses"]["304"] = json!({
             "description": "The file is the one of `If-None-Match`",
-            "headers": { "ETag": text }
+            "headers": { "ETag": text.clone() }
+        });
+        operation["responses"]["416"] = json!({
+            "description": "The file has nothing of what `Range` asks for",
+            "headers": { "ETag": text, "Content-Range": text }
         });
     }
     if endpoint.streams {

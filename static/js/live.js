@@ -81,7 +81,9 @@ async function refreshTab() {
   const tab = document.getElementById("tab");
   if (!tab || isInUse(tab)) return;
   try {
-    const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+    const answer = await fetch(location.href, {
+      headers: { accept: "text/html", ...(away() && { "x-hzel-poll": "1" }) },
+    });
     if (!answer.ok || answer.redirected) return;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const fresh = page.getElementById("tab");
@@ -120,6 +122,18 @@ follow(document);
 const polls = (detail) => detail.requestConfig?.triggeringEvent === undefined
   || detail.requestConfig.triggeringEvent === null
   || detail.requestConfig.triggeringEvent.type === "changed";
+
+// A page that looks by itself while nobody is there does not keep the session alive.
+const PRESENT = 60_000;
+let lastSeen = performance.now();
+for (const sign of ["pointermove", "pointerdown", "keydown", "wheel", "touchstart"]) {
+  document.addEventListener(sign, () => { lastSeen = performance.now(); }, { passive: true });
+}
+const away = () => performance.now() - lastSeen > PRESENT;
+document.body.addEventListener("htmx:configRequest", ({ detail }) => {
+  const form = detail.elt.tagName === "FORM";
+  if (away() && !form && polls({ requestConfig: detail })) detail.headers["x-hzel-poll"] = "1";
+});
 
 document.body.addEventListener("htmx:beforeRequest", (event) => {
   const { elt } = event.detail;

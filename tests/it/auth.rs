@@ -7,6 +7,7 @@ use crate::harness::client::{send, session_cookie};
 use crate::harness::{ADMIN, Kind, Options, PASSWORD, Server, eventually, with_server};
 
 on_both!(
+    polls,
     sign_in_and_out,
     csrf,
     tokens,
@@ -381,6 +382,27 @@ async fn expiry(server: &mut Server) {
         "",
     );
     assert!(told.failed().contains("--expires-in"));
+}
+
+/// A page that looks by itself does not keep its session; whoever asks for something does.
+async fn polls(server: &mut Server) {
+    let session = server.sign_in(ADMIN).await;
+    let before = chrono::Utc::now() - chrono::TimeDelta::hours(1);
+    let before = before.format("%Y-%m-%d %H:%M:%S");
+    let set = format!("UPDATE sessions SET last_seen_at = '{before}'");
+    let seen = format!("{set} WHERE last_seen_at > '{before}'");
+    for (polls, kept) in [(true, 0), (false, 1)] {
+        server.database.execute(&set).expect("one row");
+        let mut request = session.client.request("GET", ME);
+        if polls {
+            request = request.header("x-hzel-poll", "1");
+        }
+        assert_eq!(request.send().await.expect("an answer").status(), 200);
+        // What was gathered is written at the end.
+        server.stop().await;
+        assert_eq!(server.database.execute(&seen), Ok(kept), "{polls}");
+        server.launch().await;
+    }
 }
 
 async fn passwords(server: &mut Server) {

@@ -191,7 +191,10 @@ fn put(
     if let Some(first) = idempotency::replay::<Command>(conn, ctx)? {
         return Ok(first);
     }
-    if container.state != ContainerState::Running {
+    // What is decided by its state and its count must hold until this is queued.
+    db::containers::hold(conn, &container.id)?;
+    let state = db::containers::get(conn, &container.id)?.map(|owned| owned.0.state);
+    if state != Some(ContainerState::Running) {
         return Err(Error::Conflict("The container is not running".into()));
     }
     if db::commands::count_open(conn, &container.id)? >= MAX_OPEN {
@@ -364,20 +367,19 @@ pub async fn cancel(ctx: &Ctx, id: &str) -> Result<Command> {
     let (inner, asked) = (ctx.clone(), id.to_owned());
     ctx.db()
         .write(move |conn| {
-            let row = find(conn, &inner, &asked)?;
-            if row.status == CommandStatus::Cancelled {
-                return Ok(());
-            }
-            if row.status.is_over() {
+            let mut row = find(conn, &inner, &asked)?;
+            if db::commands::cancel_queued(conn, &row.id, inner.now())? {
+                tell(conn, &inner, &row.id, &row.container_id)?;
+            } else if !db::commands::request_cancel(conn, &row.id)? {
+                // It may have ended since it was read.
+                row = find(conn, &inner, &asked)?;
+                if row.status == CommandStatus::Cancelled {
+                    return Ok(());
+                }
                 return Err(Error::Conflict(format!(
                     "The command is over: {}",
                     row.status
                 )));
-            }
-            if db::commands::cancel_queued(conn, &row.id, inner.now())? {
-                tell(conn, &inner, &row.id, &row.container_id)?;
-            } else {
-                db::commands::request_cancel(conn, &row.id)?;
             }
             let event = Event::success(Action::CommandCancel)
                 .container(&row.container_id)

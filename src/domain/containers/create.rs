@@ -175,6 +175,7 @@ fn resolve_image(conn: &mut Conn, asked: Option<&str>) -> Result<String> {
     if name.contains('\0') {
         return Err(unknown());
     }
+    db::images::share(conn, &name)?;
     let image = db::images::get(conn, &name)?.ok_or_else(unknown)?;
     // Without a size none was ever whole; with one, the last whole one serves on.
     if image.status == ImageStatus::Failed && image.size_bytes == 0 {

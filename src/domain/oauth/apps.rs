@@ -229,9 +229,9 @@ pub async fn create(ctx: &Ctx, new: NewApplication) -> Result<(Application, Opti
             let event = Event::success(Action::AppCreate)
                 .with("subject", row.id.as_str())
                 .with("name", row.name.as_str());
-            audit::record(conn, &inner, event)?;
             let app = Application::from(row);
             idempotency::keep(conn, &inner, &app)?;
+            audit::record(conn, &inner, event)?;
             Ok((app, secret))
         })
         .await
@@ -312,7 +312,8 @@ pub async fn update(ctx: &Ctx, id: &str, change: Change) -> Result<Application> 
     let (inner, id) = (ctx.clone(), id.to_owned());
     ctx.db()
         .write(move |conn| {
-            let mut row = db::oauth_apps::get(conn, &user, &id)?.ok_or_else(|| unknown(&id))?;
+            let mut row =
+                db::oauth_apps::get_to_change(conn, &user, &id)?.ok_or_else(|| unknown(&id))?;
             if change.public.is_some_and(|public| public != row.public) {
                 return Err(Error::field(
                     "public",
@@ -358,13 +359,14 @@ pub async fn rotate_secret(ctx: &Ctx, id: &str) -> Result<(Application, String)>
     let (secret, prefix, hash) = new_secret(ctx);
     ctx.db()
         .write(move |conn| {
-            let mut row = db::oauth_apps::get(conn, &user, &id)?.ok_or_else(|| unknown(&id))?;
+            // First the application: whoever gives out tokens holds it, and comes before or after.
+            let mut row =
+                db::oauth_apps::get_to_change(conn, &user, &id)?.ok_or_else(|| unknown(&id))?;
             sessions::require_proved(conn, &inner)?;
             if row.public {
                 return Err(Error::Conflict("A public application has no secret".into()));
             }
             let now = inner.now();
-            // First the application: whoever gives out tokens holds it, and comes before or after.
             db::oauth_apps::set_secret(conn, &row.id, &hash, &prefix, now)?;
             let ended = db::oauth_tokens::revoke_refresh_of_app(conn, &row.id, now)?;
             row.secret_prefix = Some(prefix);

@@ -43,7 +43,8 @@ pub(super) fn covers(
     Ok(!held.is_empty() && scopes.iter().all(|scope| held.contains(scope)))
 }
 
-/// Remembers what a user has allowed, with what was allowed before.
+/// Remembers what a user has allowed, with what was allowed before. The caller holds the
+/// application, so that nobody takes it back meanwhile.
 ///
 /// # Errors
 /// [`Error::Conflict`] when the same user allows the same application something at the same time.
@@ -55,19 +56,20 @@ pub(super) fn remember(
     scopes: &[Scope],
 ) -> Result<()> {
     let now = ctx.now();
-    if let Some(row) = db::oauth_apps::authorization(conn, user, &app.id)? {
+    let busy = || Error::Conflict("This application is being authorized already".into());
+    if let Some(row) = db::oauth_apps::authorization_to_change(conn, user, &app.id)? {
         let mut all = from_text(&row.scopes);
         all.extend(
             scopes
                 .iter()
                 .filter(|s| !row.scopes.split(' ').any(|w| w == s.as_str())),
         );
-        return Ok(db::oauth_apps::set_authorized_scopes(
-            conn,
-            &row.id,
-            &to_text(&all),
-            now,
-        )?);
+        // A code without an authorization would be a grant that no list shows.
+        return if db::oauth_apps::set_authorized_scopes(conn, &row.id, &to_text(&all), now)? {
+            Ok(())
+        } else {
+            Err(busy())
+        };
     }
     let row = AuthorizationRow {
         id: AuthorizationId::new(now.utc()),
@@ -80,9 +82,7 @@ pub(super) fn remember(
     };
     match db::oauth_apps::insert_authorization(conn, &row) {
         Ok(()) => Ok(()),
-        Err(e) if e.is_unique_violation() => Err(Error::Conflict(
-            "This application is being authorized already".into(),
-        )),
+        Err(e) if e.is_unique_violation() => Err(busy()),
         Err(e) => Err(e.into()),
     }
 }
@@ -126,7 +126,9 @@ pub async fn revoke(ctx: &Ctx, app: &str) -> Result<()> {
             if app.contains('\0') {
                 return Err(unknown());
             }
-            // Codes first: one that is being used holds its row until its tokens can be seen here.
+            // First the application: whoever decides, or gives out tokens, holds it, and comes
+            // before, so that what was given is seen here, or after, and finds nothing.
+            db::oauth_apps::hold_alone(conn, &app)?;
             db::oauth_tokens::delete_codes(conn, &app, Some(&user))?;
             let ended = db::oauth_tokens::revoke_of_user(conn, &app, &user, inner.now())?;
             if !db::oauth_apps::delete_authorization(conn, &user, &app)? {

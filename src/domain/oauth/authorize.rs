@@ -107,6 +107,19 @@ fn required<'a>(name: &str, value: Option<&'a String>) -> Result<&'a str> {
     }
 }
 
+fn require_registered(app: &AppRow, redirect_uri: &str) -> Result<()> {
+    if apps::redirect_uris(app)
+        .iter()
+        .any(|uri| uri == redirect_uri)
+    {
+        return Ok(());
+    }
+    Err(Error::field(
+        "redirect_uri",
+        "redirect_uri must be exactly one of those that the application has registered",
+    ))
+}
+
 fn check_in(conn: &mut Conn, question: &Question) -> Result<Checked> {
     if question.response_type.as_deref() != Some("code") {
         return Err(Error::field(
@@ -124,15 +137,7 @@ fn check_in(conn: &mut Conn, question: &Question) -> Result<Checked> {
         return Err(Error::BadRequest("state is required".into()));
     }
     let (app, owner_name) = apps::by_client(conn, client_id)?;
-    if !apps::redirect_uris(&app)
-        .iter()
-        .any(|uri| uri == redirect_uri)
-    {
-        return Err(Error::field(
-            "redirect_uri",
-            "redirect_uri must be exactly one of those that the application has registered",
-        ));
-    }
+    require_registered(&app, redirect_uri)?;
     if state.as_ref().is_some_and(|state| state.len() > MAX_STATE) {
         return Err(Error::field("state", "state must be at most 4096 bytes"));
     }
@@ -192,6 +197,16 @@ fn check_in(conn: &mut Conn, question: &Question) -> Result<Checked> {
     })
 }
 
+/// As [`check_in`], with the application held until the transaction ends.
+fn check_held(conn: &mut Conn, question: &Question) -> Result<Checked> {
+    let checked = check_in(conn, question)?;
+    let app = db::oauth_apps::hold(conn, &checked.app.id)?
+        .ok_or_else(|| Error::NotFound("There is no application with this client_id".into()))?;
+    // Its owner may have taken the address off it between the two reads.
+    require_registered(&app, &checked.redirect_uri)?;
+    Ok(Checked { app, ..checked })
+}
+
 /// Whether the question keeps the rules; asked before anybody is.
 ///
 /// # Errors
@@ -214,22 +229,30 @@ pub enum Asked {
 /// As [`check`]; [`Error::Forbidden`] for a token.
 pub async fn ask(ctx: &Ctx, question: Question) -> Result<Asked> {
     let user = user_of_session(ctx)?;
-    let again = question.clone();
+    let (inner, asked, asker) = (ctx.clone(), question.clone(), user.clone());
     let (checked, known) = ctx
         .db()
         .read(move |conn| {
-            let checked = check_in(conn, &question)?;
+            let checked = check_in(conn, &asked)?;
             let known = !checked.ask_again
-                && authorizations::covers(conn, &user, &checked.app.id, &checked.scopes)?;
+                && authorizations::covers(conn, &asker, &checked.app.id, &checked.scopes)?;
             Ok((checked, known))
         })
         .await?;
     if !known {
         return Ok(Asked::Open(Box::new(checked)));
     }
-    Ok(Asked::Answered {
-        redirect_url: decide(ctx, again, true).await?,
-    })
+    ctx.db()
+        .write(move |conn| {
+            let checked = check_held(conn, &question)?;
+            // It may have been taken back since it was read, and is not given again unasked.
+            if !authorizations::covers(conn, &user, &checked.app.id, &checked.scopes)? {
+                return Ok(Asked::Open(Box::new(checked)));
+            }
+            let redirect_url = approve(conn, &inner, &user, &checked)?;
+            Ok(Asked::Answered { redirect_url })
+        })
+        .await
 }
 
 /// The signed-in user's answer; answers the address to send the browser to.
@@ -249,26 +272,29 @@ async fn decide_once(ctx: &Ctx, question: Question, approved: bool) -> Result<St
     let inner = ctx.clone();
     ctx.db()
         .write(move |conn| {
-            let checked = check_in(conn, &question)?;
-            let event = |action| {
-                Event::success(action)
-                    .with("subject", checked.app.id.as_str())
-                    .with("name", checked.app.name.as_str())
-                    .with("scopes", to_text(&checked.scopes))
-            };
-            if !approved {
-                audit::record(conn, &inner, event(Action::OauthDeny))?;
-                return Ok(checked.answer(&inner, ("error", "access_denied")));
+            let checked = check_held(conn, &question)?;
+            if approved {
+                return approve(conn, &inner, &user, &checked);
             }
-            db::oauth_apps::hold(conn, &checked.app.id)?.ok_or_else(|| {
-                Error::NotFound("There is no application with this client_id".into())
-            })?;
-            authorizations::remember(conn, &inner, &user, &checked.app, &checked.scopes)?;
-            let code = give_code(conn, &inner, &user, &checked)?;
-            audit::record(conn, &inner, event(Action::OauthAuthorize))?;
-            Ok(checked.answer(&inner, ("code", &code)))
+            audit::record(conn, &inner, event(Action::OauthDeny, &checked))?;
+            Ok(checked.answer(&inner, ("error", "access_denied")))
         })
         .await
+}
+
+/// Gives a code to an application that is held; answers the address to send the browser to.
+fn approve(conn: &mut Conn, ctx: &Ctx, user: &UserId, checked: &Checked) -> Result<String> {
+    authorizations::remember(conn, ctx, user, &checked.app, &checked.scopes)?;
+    let code = give_code(conn, ctx, user, checked)?;
+    audit::record(conn, ctx, event(Action::OauthAuthorize, checked))?;
+    Ok(checked.answer(ctx, ("code", &code)))
+}
+
+fn event(action: Action, checked: &Checked) -> Event {
+    Event::success(action)
+        .with("subject", checked.app.id.as_str())
+        .with("name", checked.app.name.as_str())
+        .with("scopes", to_text(&checked.scopes))
 }
 
 fn give_code(conn: &mut Conn, ctx: &Ctx, user: &UserId, checked: &Checked) -> Result<String> {
