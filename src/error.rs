@@ -59,6 +59,8 @@ pub enum Error {
     PayloadTooLarge { limit: usize },
     /// The body's content type is not `expected`.
     UnsupportedMediaType { expected: &'static str },
+    /// A part of a file was asked for of which the file, of `size` bytes, has nothing.
+    RangeNotSatisfiable { size: u64 },
     /// Too many requests.
     RateLimited { retry_after: Duration },
     /// The container engine cannot work now.
@@ -87,6 +89,7 @@ pub enum Code {
     MethodNotAllowed,
     PayloadTooLarge,
     UnsupportedMediaType,
+    RangeNotSatisfiable,
     RateLimited,
     RuntimeUnavailable,
     NotImplemented,
@@ -96,7 +99,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for documentation.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Unauthorized,
         Self::Forbidden,
         Self::CsrfRejected,
@@ -110,6 +113,7 @@ impl Code {
         Self::MethodNotAllowed,
         Self::PayloadTooLarge,
         Self::UnsupportedMediaType,
+        Self::RangeNotSatisfiable,
         Self::RateLimited,
         Self::RuntimeUnavailable,
         Self::NotImplemented,
@@ -134,6 +138,7 @@ impl Code {
             Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
             Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
             Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
+            Self::RangeNotSatisfiable => "RANGE_NOT_SATISFIABLE",
             Self::RateLimited => "RATE_LIMITED",
             Self::RuntimeUnavailable => "RUNTIME_UNAVAILABLE",
             Self::NotImplemented => "NOT_IMPLEMENTED",
@@ -154,6 +159,7 @@ impl Code {
             Self::Conflict => 409,
             Self::PayloadTooLarge => 413,
             Self::UnsupportedMediaType => 415,
+            Self::RangeNotSatisfiable => 416,
             Self::RateLimited => 429,
             Self::InternalError => 500,
             Self::NotImplemented => 501,
@@ -198,6 +204,7 @@ impl Error {
             Self::MethodNotAllowed => Code::MethodNotAllowed,
             Self::PayloadTooLarge { .. } => Code::PayloadTooLarge,
             Self::UnsupportedMediaType { .. } => Code::UnsupportedMediaType,
+            Self::RangeNotSatisfiable { .. } => Code::RangeNotSatisfiable,
             Self::RateLimited { .. } => Code::RateLimited,
             Self::RuntimeUnavailable => Code::RuntimeUnavailable,
             Self::NotImplemented(_) => Code::NotImplemented,
@@ -257,6 +264,9 @@ impl Error {
             Self::ContainerNotFound(id) => format!("Container {id} was not found"),
             Self::CommandNotFound(id) => format!("Command job {id} was not found"),
             Self::MethodNotAllowed => "This method is not allowed here".into(),
+            Self::RangeNotSatisfiable { size } => {
+                format!("The file has {size} bytes, and none of those that were asked for")
+            }
             Self::PayloadTooLarge { limit } => {
                 format!("The request body must not be larger than {limit} bytes")
             }

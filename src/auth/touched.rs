@@ -41,6 +41,36 @@ impl Touched {
             .insert((user.clone(), app.clone()), at);
     }
 
+    /// What was noted of a token and is not written yet.
+    #[must_use]
+    pub fn token_at(&self, id: &TokenId) -> Option<Time> {
+        let tokens = self.tokens.lock();
+        tokens
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(id)
+            .copied()
+    }
+
+    /// What was noted of a session and is not written yet.
+    #[must_use]
+    pub fn session_at(&self, id: &SessionId) -> Option<Time> {
+        let sessions = self.sessions.lock();
+        sessions
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(id)
+            .copied()
+    }
+
+    /// What was noted of an authorization and is not written yet.
+    #[must_use]
+    pub fn authorization_at(&self, user: &UserId, app: &AppId) -> Option<Time> {
+        let authorizations = self.authorizations.lock();
+        authorizations
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&(user.clone(), app.clone()))
+            .copied()
+    }
+
     /// Writes what was gathered.
     ///
     /// # Errors

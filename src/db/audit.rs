@@ -47,11 +47,24 @@ pub fn insert(conn: &mut Conn, row: &AuditRow) -> Result<()> {
     Ok(())
 }
 
-/// Newest first, before the entry numbered `before`; of one user, or of all.
+/// Which entries; what is none does not narrow.
+#[derive(Debug, Clone, Default)]
+pub struct AuditFilter {
+    pub user: Option<UserId>,
+    pub container: Option<String>,
+    /// One of these.
+    pub actions: Option<Vec<&'static str>>,
+    pub outcome: Option<Outcome>,
+    /// Included.
+    pub from: Option<Time>,
+    /// Not included.
+    pub to: Option<Time>,
+}
+
+/// Newest first, before the entry numbered `before`.
 pub fn list(
     conn: &mut Conn,
-    user: Option<&UserId>,
-    container: Option<&str>,
+    filter: &AuditFilter,
     before: Option<i64>,
     limit: i64,
 ) -> Result<Vec<AuditRow>> {
@@ -60,11 +73,23 @@ pub fn list(
         .limit(limit)
         .select(AuditRow::as_select())
         .into_boxed();
-    if let Some(user) = user {
-        query = query.filter(audit_logs::user_id.eq(user.clone()));
+    if let Some(user) = filter.user.clone() {
+        query = query.filter(audit_logs::user_id.eq(user));
     }
-    if let Some(container) = container {
-        query = query.filter(audit_logs::container_id.eq(container.to_owned()));
+    if let Some(container) = filter.container.clone() {
+        query = query.filter(audit_logs::container_id.eq(container));
+    }
+    if let Some(actions) = filter.actions.clone() {
+        query = query.filter(audit_logs::action.eq_any(actions));
+    }
+    if let Some(outcome) = filter.outcome {
+        query = query.filter(audit_logs::outcome.eq(outcome));
+    }
+    if let Some(from) = filter.from {
+        query = query.filter(audit_logs::created_at.ge(from));
+    }
+    if let Some(to) = filter.to {
+        query = query.filter(audit_logs::created_at.lt(to));
     }
     if let Some(before) = before {
         query = query.filter(audit_logs::seq.lt(before));

@@ -33,25 +33,6 @@ pub struct CommandRow {
     pub finished_at: Option<Time>,
 }
 
-/// A row of `commands` as a list shows it: with the beginning of its output only.
-#[derive(Debug, Clone, Queryable)]
-pub struct ListedRow {
-    pub id: CommandId,
-    pub container_id: ContainerId,
-    pub requested_by: UserId,
-    pub command: String,
-    pub timeout_seconds: i32,
-    pub status: CommandStatus,
-    pub exit_code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
-    pub truncated: bool,
-    pub error: Option<String>,
-    pub created_at: Time,
-    pub started_at: Option<Time>,
-    pub finished_at: Option<Time>,
-}
-
 diesel::define_sql_function! {
     /// So many characters of a text, the first is number 1.
     fn substr(
@@ -106,15 +87,15 @@ pub fn is_cancel_requested(conn: &mut Conn, id: &CommandId) -> Result<bool> {
     Ok(asked.unwrap_or(false))
 }
 
-/// Of one container, newest first, older than `before`, with so many characters of their output:
-/// the whole of two hundred may be a gigabyte.
+/// Of one container, newest first, older than `before`, with so many characters of their output and
+/// an empty `spec`: the whole of two hundred may be a gigabyte.
 pub fn list(
     conn: &mut Conn,
     container: &ContainerId,
     before: Option<&str>,
     limit: i64,
     characters: i32,
-) -> Result<Vec<ListedRow>> {
+) -> Result<Vec<CommandRow>> {
     let mut query = commands::table
         .filter(commands::container_id.eq(container))
         .order(commands::id.desc())
@@ -123,9 +104,12 @@ pub fn list(
             commands::id,
             commands::container_id,
             commands::requested_by,
+            commands::node_name,
             commands::command,
+            "".into_sql::<diesel::sql_types::Text>(),
             commands::timeout_seconds,
             commands::status,
+            commands::cancel_requested,
             commands::exit_code,
             substr(commands::stdout, 1, characters),
             substr(commands::stderr, 1, characters),

@@ -52,11 +52,11 @@ pub fn get(conn: &mut Conn, issuer: &str, subject: &str) -> Result<Option<Identi
         .optional()?)
 }
 
-/// A user's, oldest first.
+/// A user's, newest first.
 pub fn list(conn: &mut Conn, user: &UserId) -> Result<Vec<IdentityRow>> {
     Ok(oidc_identities::table
         .filter(oidc_identities::user_id.eq(user))
-        .order(oidc_identities::id.asc())
+        .order(oidc_identities::id.desc())
         .select(IdentityRow::as_select())
         .load(conn)?)
 }

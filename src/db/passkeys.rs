@@ -43,11 +43,11 @@ pub fn insert(conn: &mut Conn, row: &PasskeyRow) -> Result<()> {
     Ok(())
 }
 
-/// A user's, oldest first.
+/// A user's, newest first.
 pub fn list(conn: &mut Conn, user: &UserId) -> Result<Vec<PasskeyRow>> {
     Ok(passkeys::table
         .filter(passkeys::user_id.eq(user))
-        .order(passkeys::id.asc())
+        .order(passkeys::id.desc())
         .select(PasskeyRow::as_select())
         .load(conn)?)
 }

@@ -4,11 +4,13 @@
 //! To record a new action, name it in [`Action`] and call [`record`] in the transaction of what it
 //! did.
 
+mod filter;
+
 use sha2::{Digest, Sha256};
 
 use crate::auth::actor::{Actor, Credential};
 use crate::auth::secrets::hex;
-use crate::db::audit::AuditRow;
+use crate::db::audit::{AuditFilter, AuditRow};
 use crate::db::{self, Conn};
 use crate::domain::ctx::Ctx;
 use crate::domain::ids::{AuditId, ContainerId, UserId};
@@ -16,6 +18,9 @@ use crate::domain::page::{Page, PageRequest};
 use crate::domain::text_enum::text_enum;
 use crate::domain::time::Time;
 use crate::error::{Error, Result};
+
+use self::filter::LogFilter;
+pub use self::filter::LogQuery;
 
 text_enum! {
     /// What came of an action.
@@ -74,6 +79,7 @@ text_enum! {
         OauthToken = "oauth.token",
         OauthReplay = "oauth.replay",
         OauthTokenRevoke = "oauth.token.revoke",
+        OauthIntrospect = "oauth.introspect",
         OauthRevoke = "oauth.revoke",
         TerminalOpen = "terminal.open",
         TerminalClose = "terminal.close",
@@ -95,7 +101,7 @@ pub struct AuditEntry {
     pub container_id: Option<String>,
     pub action: String,
     pub outcome: Outcome,
-    pub metadata: serde_json::Value,
+    pub metadata: serde_json::Map<String, serde_json::Value>,
     pub created_at: Time,
 }
 
@@ -223,7 +229,7 @@ pub(crate) fn is_repeated(
     Ok(last.is_some_and(|last| {
         last.action == action.as_str()
             && last.outcome == Outcome::Failure
-            && last.metadata["reason"] == reason
+            && last.metadata.get("reason").is_some_and(|r| r == reason)
     }))
 }
 
@@ -263,28 +269,55 @@ fn link(before: &str, row: &AuditRow) -> String {
     hex(&digest.finalize())
 }
 
-/// What was done, newest first: everyone's for an administrator who asks for it, else one's own.
+/// What everyone did, newest first, as far as `query` asks for it.
 ///
 /// # Errors
-/// [`Error::Unauthorized`]; [`Error::Forbidden`] for everyone's without the role.
-pub async fn list(ctx: &Ctx, everyone: bool, request: PageRequest) -> Result<Page<AuditEntry>> {
-    let caller = ctx.caller()?;
-    if everyone {
-        ctx.require_admin()?;
-    }
-    let user = (!everyone).then(|| caller.user_id.clone());
-    let before = match request.before() {
-        Some(text) => Some(text.parse::<i64>().map_err(|_| {
-            Error::field("cursor", "cursor must be one that an earlier answer gave")
-        })?),
-        None => None,
-    };
+/// [`Error::Forbidden`] for everyone but administrators; validation errors for the filters.
+pub async fn list(ctx: &Ctx, query: LogQuery, request: PageRequest) -> Result<Page<AuditEntry>> {
+    ctx.require_full_admin()?;
+    let filter = LogFilter::parse(&query)?;
+    let before = before(&request)?;
     ctx.db()
-        .read(move |conn| {
-            let rows = db::audit::list(conn, user.as_ref(), None, before, request.fetch())?;
-            Ok(Page::cut(rows, &request, |row| row.seq.to_string()).map(entry))
+        .read(move |conn| match filter.resolve(conn)? {
+            Some(filter) => piece(conn, &filter, before, &request),
+            None => Ok(Page {
+                items: Vec::new(),
+                next: None,
+            }),
         })
         .await
+}
+
+/// What was done in one's own name, newest first.
+///
+/// # Errors
+/// [`Error::Unauthorized`].
+pub async fn list_own(ctx: &Ctx, request: PageRequest) -> Result<Page<AuditEntry>> {
+    let filter = AuditFilter {
+        user: Some(ctx.caller()?.user_id.clone()),
+        ..AuditFilter::default()
+    };
+    let before = before(&request)?;
+    ctx.db()
+        .read(move |conn| piece(conn, &filter, before, &request))
+        .await
+}
+
+/// The number of the last entry before a piece.
+fn before(request: &PageRequest) -> Result<Option<i64>> {
+    let wrong = |_| Error::field("cursor", "cursor must be one that an earlier answer gave");
+    let before = request.before().map(str::parse::<i64>);
+    before.transpose().map_err(wrong)
+}
+
+fn piece(
+    conn: &mut Conn,
+    filter: &AuditFilter,
+    before: Option<i64>,
+    request: &PageRequest,
+) -> Result<Page<AuditEntry>> {
+    let rows = db::audit::list(conn, filter, before, request.fetch())?;
+    Ok(Page::cut(rows, request, |row| row.seq.to_string()).map(entry))
 }
 
 /// What was done with one container, newest first. The caller has checked that it may be seen.
@@ -293,7 +326,11 @@ pub(crate) fn of_container(
     id: &ContainerId,
     limit: i64,
 ) -> Result<Vec<AuditEntry>> {
-    let rows = db::audit::list(conn, None, Some(id.as_str()), None, limit)?;
+    let filter = AuditFilter {
+        container: Some(id.to_string()),
+        ..AuditFilter::default()
+    };
+    let rows = db::audit::list(conn, &filter, None, limit)?;
     Ok(rows.into_iter().map(entry).collect())
 }
 

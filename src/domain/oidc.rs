@@ -365,7 +365,7 @@ fn link(conn: &mut Conn, ctx: &Ctx, user: &UserId, identity: &Identity) -> Resul
     audit::record(conn, ctx, event)
 }
 
-/// One's own accounts elsewhere, oldest first.
+/// One's own accounts elsewhere, newest first.
 ///
 /// # Errors
 /// [`Error::Unauthorized`].

@@ -81,6 +81,15 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
+    /// A piece of a short list that is there as a whole; `key` is an item's own.
+    pub fn of(all: Vec<T>, request: &PageRequest, key: impl Fn(&T) -> String) -> Self {
+        let begin = request.before().map_or(0, |before| {
+            let last = all.iter().position(|item| key(item) == before);
+            last.map_or(all.len(), |at| at + 1)
+        });
+        Self::cut(all.into_iter().skip(begin).collect(), request, key)
+    }
+
     /// Cuts what [`PageRequest::fetch`] asked for down to the piece; `key` is an item's sort key.
     pub fn cut(mut items: Vec<T>, request: &PageRequest, key: impl Fn(&T) -> String) -> Self {
         let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);

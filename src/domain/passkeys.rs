@@ -243,7 +243,7 @@ pub async fn finish(ctx: &Ctx, ticket: &str, name: &str, answer: Value) -> Resul
         .await
 }
 
-/// One's own, oldest first.
+/// One's own, newest first.
 ///
 /// # Errors
 /// [`Error::Unauthorized`].
@@ -345,7 +345,7 @@ async fn enter(ctx: &Ctx, webauthn: &Webauthn, ticket: &str, answer: Value) -> R
         .write(move |conn| {
             let user = db::users::get(conn, &row.user_id)?.ok_or(Error::WrongPasskey)?;
             if user.status != Status::Active {
-                return Err(Error::WrongPasskey);
+                return Err(sessions::disabled());
             }
             if !db::passkeys::set_used(conn, &row.id, &text, inner.now())? {
                 return Err(Error::WrongPasskey);

@@ -10,13 +10,13 @@ use crate::auth::secrets;
 use crate::db::password_resets::ResetRow;
 use crate::db::{self, Conn};
 use crate::domain::access;
-use crate::domain::audit::{self, Action, Event};
+use crate::domain::audit::{self, Action, Event, Outcome};
 use crate::domain::ctx::Ctx;
 use crate::domain::ids::UserId;
 use crate::domain::sessions;
 use crate::domain::time::Time;
 use crate::domain::users::Status;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 /// Hours that a link is good for.
 pub const HOURS: i64 = 24;
@@ -57,7 +57,12 @@ pub(crate) fn put(conn: &mut Conn, ctx: &Ctx, user: &UserId) -> Result<ResetLink
 pub async fn redeem(ctx: &Ctx, secret: &str, new_password: &str) -> Result<()> {
     let limiter = &ctx.app().limiter;
     let by_address = format!("reset:{}", ctx.origin().address_text());
-    limiter.attempt_with(&by_address, 20, ctx.now())?;
+    if let Err(limited) = limiter.attempt_with(&by_address, 20, ctx.now()) {
+        if limiter.is_news(&by_address) {
+            denied(ctx, None, limited.code()).await;
+        }
+        return Err(limited);
+    }
     let wrong = || {
         Error::field(
             "token",
@@ -66,6 +71,7 @@ pub async fn redeem(ctx: &Ctx, secret: &str, new_password: &str) -> Result<()> {
     };
     let secret = secret.trim();
     if !secrets::is_well_formed(secrets::PASSWORD_RESET, secret) {
+        denied(ctx, None, Code::ValidationFailed).await;
         return Err(wrong());
     }
     let (hash, now) = (secrets::hash(secret), ctx.now());
@@ -78,13 +84,17 @@ pub async fn redeem(ctx: &Ctx, secret: &str, new_password: &str) -> Result<()> {
         })
         .await?
         .filter(|user| user.status == Status::Active);
-    let user = user.ok_or_else(wrong)?;
+    let Some(user) = user else {
+        denied(ctx, None, Code::ValidationFailed).await;
+        return Err(wrong());
+    };
     limiter.refund(&by_address);
     password::check_rules("new_password", new_password, &user.email)?;
     let password_hash = ctx.app().passwords.hash(new_password.to_owned()).await?;
     let inner = ctx.clone();
-    let email = user.email.clone();
-    ctx.db()
+    let (id, email) = (user.id.clone(), user.email.clone());
+    let outcome = ctx
+        .db()
         .write(move |conn| {
             // The user's row first, as everyone does who locks it and what belongs to it.
             db::users::set_password_hash(conn, &user.id, &password_hash, now)?;
@@ -98,10 +108,27 @@ pub async fn redeem(ctx: &Ctx, secret: &str, new_password: &str) -> Result<()> {
                 .with("sessions_ended", ended);
             audit::record(conn, &inner, event)
         })
-        .await?;
+        .await;
+    if let Err(error) = outcome {
+        // Someone else was quicker with the same link.
+        if error.code() == Code::ValidationFailed {
+            denied(ctx, Some(&id), error.code()).await;
+        }
+        return Err(error);
+    }
     // Whoever forgot a password has tried a few.
     sessions::forgive(ctx, &email);
     Ok(())
+}
+
+/// Audits a refusal. The limit on wrong secrets bounds how many a stranger can cause.
+async fn denied(ctx: &Ctx, user: Option<&UserId>, code: Code) {
+    let event = Event::new(Action::PasswordReset, Outcome::Denied).with("code", code.as_str());
+    let event = match user {
+        Some(user) => event.by(user),
+        None => event,
+    };
+    audit::record_alone(ctx, event).await;
 }
 
 /// Forgets links that are past.

@@ -183,8 +183,8 @@ pub struct Known {
 /// Checks address and password.
 ///
 /// # Errors
-/// [`Error::WrongPassword`] for a wrong one of either and for a disabled account, in equal time;
-/// [`Error::RateLimited`] after many failures.
+/// [`Error::WrongPassword`] for a wrong one of either, in equal time; [`Error::Forbidden`] for a
+/// disabled account; [`Error::RateLimited`] after many failures.
 pub async fn know(ctx: &Ctx, email: &str, password: &str) -> Result<Known> {
     if email.is_empty() || password.is_empty() {
         let field = if email.is_empty() {
@@ -238,9 +238,7 @@ pub async fn know(ctx: &Ctx, email: &str, password: &str) -> Result<Known> {
             .verify(password.to_owned(), stored)
             .await?
     };
-    let Some((user, needs_code)) =
-        found.filter(|(u, _)| verified != Verified::No && u.status == Status::Active)
-    else {
+    let Some((user, needs_code)) = found.filter(|_| verified != Verified::No) else {
         let tried = email.as_ref().map_or("", Email::as_str);
         let event = Event::new(Action::Login, Outcome::Denied).with("email", tried);
         audit::record_alone(ctx, event).await;
@@ -248,6 +246,14 @@ pub async fn know(ctx: &Ctx, email: &str, password: &str) -> Result<Known> {
     };
     limiter.succeeded(&by_account);
     limiter.refund(&by_address);
+    if user.status != Status::Active {
+        // Only to who knows the password.
+        let event = Event::new(Action::Login, Outcome::Denied)
+            .with("email", user.email.as_str())
+            .with("reason", "disabled");
+        audit::record_alone(ctx, event).await;
+        return Err(disabled());
+    }
     let fresh_hash = match verified {
         Verified::YesButOld => Some(ctx.app().passwords.hash(password.to_owned()).await?),
         Verified::Yes | Verified::No => None,
@@ -257,6 +263,11 @@ pub async fn know(ctx: &Ctx, email: &str, password: &str) -> Result<Known> {
         fresh_hash,
         needs_code,
     })
+}
+
+/// To who has proved to be the one whose account it is.
+pub(crate) fn disabled() -> Error {
+    Error::Forbidden("This account is disabled".into())
 }
 
 fn account_key(email: &str) -> String {
@@ -284,7 +295,8 @@ pub async fn login(ctx: &Ctx, email: &str, password: &str, code: Option<&str>) -
 ///
 /// # Errors
 /// [`Error::CodeNeeded`] and [`Error::WrongCode`] where the account wants a one-time code,
-/// [`Error::WrongPassword`] when the account was disabled or its password changed meanwhile,
+/// [`Error::Forbidden`] when the account was disabled, [`Error::WrongPassword`] when its password
+/// changed meanwhile,
 /// [`Error::RateLimited`] after many wrong codes.
 pub async fn enter(ctx: &Ctx, known: Known, code: Option<&str>) -> Result<SignedIn> {
     let Known {
@@ -302,10 +314,10 @@ pub async fn enter(ctx: &Ctx, known: Known, code: Option<&str>) -> Result<Signed
             // The account may have been disabled since it was read. Its row is locked before the
             // code is used up, which may write an audit entry; what is refused is undone.
             if !db::users::note_login(conn, &user.id, inner.now())? {
-                return Err(Error::WrongPassword);
+                return Err(disabled());
             }
             let now = db::users::get(conn, &user.id)?.ok_or(Error::WrongPassword)?;
-            if now.status != Status::Active || now.password_hash != user.password_hash {
+            if now.password_hash != user.password_hash {
                 return Err(Error::WrongPassword);
             }
             // Asked here and not before, for it may have been turned on meanwhile.
@@ -429,11 +441,12 @@ pub async fn list(ctx: &Ctx) -> Result<Vec<Session>> {
         .await?;
     Ok(rows
         .into_iter()
-        .map(|row| seen(row, Some(&current)))
+        .map(|row| seen(ctx, row, Some(&current)))
         .collect())
 }
 
-fn seen(row: SessionRow, current: Option<&SessionId>) -> Session {
+fn seen(ctx: &Ctx, row: SessionRow, current: Option<&SessionId>) -> Session {
+    let noted = ctx.app().touched.session_at(&row.id);
     Session {
         current: current == Some(&row.id),
         auth_method: AuthMethod::from_text(&row.auth_method).unwrap_or(AuthMethod::Session),
@@ -441,7 +454,7 @@ fn seen(row: SessionRow, current: Option<&SessionId>) -> Session {
         address: row.address,
         user_agent: row.user_agent,
         created_at: row.created_at,
-        last_seen_at: row.last_seen_at,
+        last_seen_at: noted.map_or(row.last_seen_at, |noted| row.last_seen_at.max(noted)),
         expires_at: row.expires_at,
     }
 }
@@ -451,7 +464,10 @@ pub(crate) fn of_user(conn: &mut Conn, ctx: &Ctx, user: &UserId) -> Result<Vec<S
     let now = ctx.now();
     let current = ctx.caller().ok().and_then(Caller::session_id);
     let rows = db::sessions::list(conn, user, now, idle_since(now))?;
-    Ok(rows.into_iter().map(|row| seen(row, current)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|row| seen(ctx, row, current))
+        .collect())
 }
 
 /// The session that asks.

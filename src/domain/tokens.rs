@@ -190,12 +190,18 @@ async fn make(
 /// [`Error::Unauthorized`].
 pub async fn list(ctx: &Ctx, request: PageRequest) -> Result<Page<Token>> {
     let user = ctx.caller()?.user_id.clone();
-    ctx.db()
+    let page = ctx
+        .db()
         .read(move |conn| {
             let rows = db::tokens::list(conn, &user, request.before(), request.fetch())?;
             Ok(Page::cut(rows, &request, |row| row.id.to_string()).map(Token::from))
         })
-        .await
+        .await?;
+    Ok(page.map(|mut token| {
+        let noted = ctx.app().touched.token_at(&token.id);
+        token.last_used_at = token.last_used_at.max(noted);
+        token
+    }))
 }
 
 /// Revokes one of one's own: the next request with it is refused.

@@ -73,8 +73,14 @@ fn attachment(name: &str) -> ContentDisposition {
 }
 
 /// A file, or the part of it that is asked for.
-#[must_use]
-pub fn file(request: &HttpRequest, info: &FileInfo, reader: Box<dyn FileReader>) -> HttpResponse {
+///
+/// # Errors
+/// [`Error::RangeNotSatisfiable`].
+pub fn file(
+    request: &HttpRequest,
+    info: &FileInfo,
+    reader: Box<dyn FileReader>,
+) -> Result<HttpResponse> {
     let tag = format!("\"{}\"", info.tag);
     let asked = |name: header::HeaderName| request.headers().get(name)?.to_str().ok();
     let modified = httpdate(info);
@@ -95,9 +101,9 @@ pub fn file(request: &HttpRequest, info: &FileInfo, reader: Box<dyn FileReader>)
                 .split(',')
                 .any(|one| one.trim().trim_start_matches("W/") == tag)
     }) {
-        return answer
+        return Ok(answer
             .status(actix_web::http::StatusCode::NOT_MODIFIED)
-            .finish();
+            .finish());
     }
     let current = asked(header::IF_RANGE).is_none_or(|known| known == tag);
     let range = asked(header::RANGE)
@@ -106,10 +112,7 @@ pub fn file(request: &HttpRequest, info: &FileInfo, reader: Box<dyn FileReader>)
     let (begin, length) = match range {
         Some((begin, end)) if begin >= end => {
             // Whoever has the whole file already learns so by its size.
-            return answer
-                .status(actix_web::http::StatusCode::RANGE_NOT_SATISFIABLE)
-                .insert_header((header::CONTENT_RANGE, format!("bytes */{}", info.size)))
-                .finish();
+            return Err(Error::RangeNotSatisfiable { size: info.size });
         }
         Some((begin, end)) => {
             answer
@@ -125,9 +128,9 @@ pub fn file(request: &HttpRequest, info: &FileInfo, reader: Box<dyn FileReader>)
     if request.method() == "HEAD" {
         // The length is said, and nothing is read for it.
         let nothing = stream::empty::<Result<Bytes>>();
-        return answer.body(SizedStream::new(length, nothing));
+        return Ok(answer.body(SizedStream::new(length, nothing)));
     }
-    answer.body(SizedStream::new(length, content(reader, begin, length)))
+    Ok(answer.body(SizedStream::new(length, content(reader, begin, length))))
 }
 
 /// A file system's time in HTTP's form.

@@ -80,6 +80,9 @@ pub fn response(error: &Error) -> HttpResponse<BoxBody> {
     if matches!(error, Error::Unauthorized) && form == Form::Json {
         builder.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
     }
+    if let Error::RangeNotSatisfiable { size } = error {
+        builder.insert_header((header::CONTENT_RANGE, format!("bytes */{size}")));
+    }
     let code = error.code().as_str();
     let mut answer = match (form, rendering) {
         (Form::Html, Some(r)) => {

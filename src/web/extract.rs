@@ -4,6 +4,7 @@
 
 use std::future::{Ready, ready};
 use std::pin::Pin;
+use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{self, HeaderValue};
@@ -11,11 +12,14 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
 use futures_util::StreamExt;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Visitor};
 
+use super::wrong_type;
 use crate::domain::ctx::Ctx;
 use crate::error::{Error, Result};
 
 /// Largest body, in bytes.
 pub const MAX_BODY: usize = 1024 * 1024;
+/// How long the next piece of a body may take.
+const STALLED: Duration = Duration::from_secs(30);
 /// Bytes read past that before the answer, so that a client that sends all first can read it.
 const DRAINED: usize = 32 * 1024 * 1024;
 
@@ -34,12 +38,15 @@ impl FromRequest for Ctx {
 /// The whole body, at most [`MAX_BODY`].
 ///
 /// # Errors
-/// [`Error::PayloadTooLarge`]; [`Error::BadRequest`] when it breaks off.
+/// [`Error::PayloadTooLarge`]; [`Error::BadRequest`] when it breaks off or stalls.
 pub async fn read_body(mut payload: Payload, length: Option<&HeaderValue>) -> Result<web::Bytes> {
     let announced = number(length);
     let mut body = web::BytesMut::new();
     let mut seen = 0_usize;
-    while let Some(chunk) = payload.next().await {
+    while let Some(chunk) = tokio::time::timeout(STALLED, payload.next())
+        .await
+        .map_err(|_| Error::BadRequest("The request body did not come to its end".into()))?
+    {
         let chunk = chunk.map_err(broken_off)?;
         seen = seen.saturating_add(chunk.len());
         if seen <= MAX_BODY {
@@ -105,6 +112,10 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
         let foreign = is_encoded(request);
         Box::pin(async move {
             let body = read_body(payload, length.as_ref()).await?;
+            // Nothing of no kind is not of the wrong kind.
+            if body.is_empty() && kind.is_empty() {
+                return from_json(&body).map(Self);
+            }
             if foreign || (kind != "application/json" && !kind.ends_with("+json")) {
                 return Err(Error::UnsupportedMediaType {
                     expected: "application/json",
@@ -160,10 +171,8 @@ pub fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
         let inner = error.into_inner();
         let cause = inner.to_string();
         let cause = cause.split(" at line ").next().unwrap_or_default();
-        Error::BadRequest(if inner.is_data() && path != "." {
-            format!("{path}: {cause}")
-        } else if inner.is_data() {
-            cause.to_owned()
+        Error::BadRequest(if inner.is_data() {
+            wrong_type::sentence(&path, cause)
         } else {
             format!("The request body is not valid JSON: {cause}")
         })
@@ -211,11 +220,7 @@ pub fn from_query<T: DeserializeOwned>(text: &str) -> Result<T> {
     serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs)).map_err(|error| {
         let path = error.path().to_string();
         let cause = error.into_inner().to_string();
-        Error::BadRequest(if path == "." {
-            format!("The query is not right: {cause}")
-        } else {
-            format!("{path}: {cause}")
-        })
+        Error::BadRequest(wrong_type::sentence(&path, &cause))
     })
 }
 
@@ -317,7 +322,7 @@ mod tests {
         for text in ["\"18\"", "18.5", "[]", "true"] {
             let error = from_json::<Body>(format!("{{\"disk_gb\":{text}}}").as_bytes());
             let message = error.unwrap_err().message();
-            assert!(message.starts_with("disk_gb: "), "{message}");
+            assert!(message.starts_with("disk_gb must be "), "{message}");
         }
     }
 

@@ -25,7 +25,7 @@ use crate::auth::resolver::{self, Places, Resolved};
 use crate::auth::secrets;
 use crate::domain::audit::{self, Event, Outcome};
 use crate::domain::ctx::{Ctx, IdempotencyKey, Origin};
-use crate::domain::{idempotency, permissions, setup};
+use crate::domain::{idempotency, permissions, sessions, setup};
 use crate::error::{Code, Error, Result};
 
 /// The middleware of one endpoint.
@@ -52,7 +52,10 @@ pub async fn wrap(
         Ok(ctx) => ctx,
         Err(Refusal { error, ctx }) => {
             let answer = refuse(&app, endpoint, &handle, &error).await;
-            note(endpoint, ctx.as_ref(), &error).await;
+            match ctx {
+                Some(ctx) if ctx.user_id().is_none() => note_stranger(endpoint, &ctx, &error).await,
+                ctx => note(endpoint, ctx.as_ref(), &error).await,
+            }
             return Ok(ServiceResponse::new(handle, answer));
         }
     };
@@ -158,7 +161,7 @@ async fn admit(
     if changes {
         csrf_is_right(app, endpoint, &actor, request)
             .await
-            .map_err(&refused)?;
+            .map_err(|error| refused(slowed(endpoint, &ctx, error)))?;
         // What is streamed is not read here, not even for the hash that a key wants: putting a file
         // twice puts it once anyway.
         if let Some(key) = text(request, &HeaderName::from_static("idempotency-key"))
@@ -374,6 +377,37 @@ fn ask_again(request: &actix_web::HttpRequest) -> HttpResponse<BoxBody> {
         .finish()
 }
 
+/// What counts the sign-ins of an address that were refused for where they came from.
+fn origin_key(ctx: &Ctx) -> String {
+    format!("origin:{}", ctx.origin().address_text())
+}
+
+/// The refusal of a stranger's sign-in for where it comes from. After many of them it is a limit's:
+/// each one has its entry in the audit log, which a stranger could fill.
+fn slowed(endpoint: &Endpoint, ctx: &Ctx, error: Error) -> Error {
+    if !endpoint.signs_in || ctx.user_id().is_some() || !matches!(error, Error::CsrfRejected) {
+        return error;
+    }
+    let limiter = &ctx.app().limiter;
+    match limiter.attempt_with(&origin_key(ctx), sessions::FREE_BY_ADDRESS, ctx.now()) {
+        Ok(()) => error,
+        Err(limited) => limited,
+    }
+}
+
+/// Audits what [`slowed`] has bounded: each refusal, and the first of those that had to wait.
+async fn note_stranger(endpoint: &Endpoint, ctx: &Ctx, error: &Error) {
+    let is_news = match error {
+        Error::CsrfRejected => true,
+        Error::RateLimited { .. } => ctx.app().limiter.is_news(&origin_key(ctx)),
+        _ => false,
+    };
+    if endpoint.signs_in && is_news {
+        let event = refusal(endpoint, audit::Action::Login, Outcome::Denied, error);
+        audit::record_alone(ctx, event).await;
+    }
+}
+
 /// Audits what was refused or failed, of someone known. What nobody known tried is in the log: a
 /// stranger could fill the table.
 async fn note(endpoint: &Endpoint, ctx: Option<&Ctx>, error: &Error) {
@@ -387,11 +421,14 @@ async fn note(endpoint: &Endpoint, ctx: Option<&Ctx>, error: &Error) {
         _ => return,
     };
     let action = endpoint.action.unwrap_or(audit::Action::Request);
-    let event = Event::new(action, outcome)
+    audit::record_alone(ctx, refusal(endpoint, action, outcome, error)).await;
+}
+
+fn refusal(endpoint: &Endpoint, action: audit::Action, outcome: Outcome, error: &Error) -> Event {
+    Event::new(action, outcome)
         .with(
             "route",
             format!("{} {}", endpoint.verb.as_str(), endpoint.path),
         )
-        .with("code", code.as_str());
-    audit::record_alone(ctx, event).await;
+        .with("code", error.code().as_str())
 }

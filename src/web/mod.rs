@@ -17,6 +17,7 @@ pub mod pages;
 pub mod reply;
 pub mod routes;
 mod span;
+mod wrong_type;
 pub mod ws;
 
 use std::net::TcpListener;

@@ -1,184 +1,20 @@
 //! The OpenAPI document, made from the table of routes, so that it cannot miss one.
 //!
-//! To describe a route better, extend [`Doc`]; to describe a body, its fields' doc comments.
+//! To describe a route better, extend [`Doc`]; to describe a body, its fields' doc comments, and an
+//! example of it by `#[schema(example = …)]`; a parameter, its line in [`query`]. `/docs` is made of
+//! this document.
 
-use std::borrow::Cow;
+mod doc;
+pub mod groups;
+mod query;
 
 use actix_web::{HttpResponse, web};
 use serde_json::{Map, Value, json};
-use utoipa::ToSchema;
-use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::Schema;
 
+pub use self::doc::{Doc, Shape};
 use super::routes::{self, Access, Endpoint, Verb};
 use crate::app::App;
 use crate::error::{Code, Result};
-
-/// What the document says of a route.
-#[derive(Clone, Copy)]
-pub struct Doc {
-    summary: &'static str,
-    body: Option<Shape>,
-    answer: Option<Shape>,
-    query: &'static [&'static str],
-    pages: bool,
-    bare: bool,
-    form: bool,
-    redirects: bool,
-    sends: &'static [&'static str],
-    streams: bool,
-    creates: bool,
-    note: &'static str,
-}
-
-impl Doc {
-    #[must_use]
-    pub const fn new(summary: &'static str) -> Self {
-        Self {
-            summary,
-            body: None,
-            answer: None,
-            query: &[],
-            pages: false,
-            bare: false,
-            form: false,
-            redirects: false,
-            sends: &[],
-            streams: false,
-            creates: false,
-            note: "",
-        }
-    }
-
-    /// It answers server-sent events.
-    #[must_use]
-    pub const fn streams(mut self) -> Self {
-        self.streams = true;
-        self
-    }
-
-    /// It makes something, once for each `Idempotency-Key`.
-    #[must_use]
-    pub const fn creates(mut self) -> Self {
-        self.creates = true;
-        self
-    }
-
-    /// More than fits the summary, such as the messages of a WebSocket.
-    #[must_use]
-    pub const fn note(mut self, text: &'static str) -> Self {
-        self.note = text;
-        self
-    }
-
-    /// The JSON body it takes.
-    #[must_use]
-    pub const fn takes(mut self, shape: Shape) -> Self {
-        self.body = Some(shape);
-        self
-    }
-
-    /// What is in the answer's `data`.
-    #[must_use]
-    pub const fn answers(mut self, shape: Shape) -> Self {
-        self.answer = Some(shape);
-        self
-    }
-
-    /// The names its query may have.
-    #[must_use]
-    pub const fn query(mut self, names: &'static [&'static str]) -> Self {
-        self.query = names;
-        self
-    }
-
-    /// Its answer is not in an envelope, as its RFC wants it.
-    #[must_use]
-    pub const fn bare(mut self) -> Self {
-        self.bare = true;
-        self
-    }
-
-    /// It takes its body as a form too; errors are then those of RFC 6749.
-    #[must_use]
-    pub const fn form(mut self) -> Self {
-        self.form = true;
-        self
-    }
-
-    /// It answers 302.
-    #[must_use]
-    pub const fn redirects(mut self) -> Self {
-        self.redirects = true;
-        self
-    }
-
-    /// It may answer bytes of these types, too, outside of the envelope, as a whole, in part, or
-    /// not at all to who has them.
-    #[must_use]
-    pub const fn sends(mut self, types: &'static [&'static str]) -> Self {
-        self.sends = types;
-        self
-    }
-
-    /// It takes `limit` and `cursor`.
-    #[must_use]
-    pub const fn pages(mut self) -> Self {
-        self.pages = true;
-        self
-    }
-}
-
-/// The schema of a type, and of those in it.
-#[derive(Clone, Copy)]
-pub struct Shape {
-    name: fn() -> Cow<'static, str>,
-    schema: fn() -> RefOr<Schema>,
-    inner: fn(&mut Vec<(String, RefOr<Schema>)>),
-    list: bool,
-}
-
-impl Shape {
-    #[must_use]
-    pub const fn of<T: ToSchema>() -> Self {
-        Self {
-            name: T::name,
-            schema: T::schema,
-            inner: T::schemas,
-            list: false,
-        }
-    }
-
-    #[must_use]
-    pub const fn list<T: ToSchema>() -> Self {
-        Self {
-            list: true,
-            ..Self::of::<T>()
-        }
-    }
-
-    /// A reference to it, once it is among `schemas`.
-    fn refer(&self, schemas: &mut Map<String, Value>) -> Value {
-        let mut found = Vec::new();
-        (self.inner)(&mut found);
-        let name = (self.name)().into_owned();
-        let own = serde_json::to_value((self.schema)()).unwrap_or_default();
-        let item = if own.get("properties").is_some() || own.get("enum").is_some() {
-            schemas.insert(name.clone(), own);
-            json!({ "$ref": format!("#/components/schemas/{name}") })
-        } else {
-            own
-        };
-        for (name, schema) in found {
-            schemas.insert(name, serde_json::to_value(schema).unwrap_or_default());
-        }
-        if self.list {
-            json!({ "type": "array", "items": item })
-        } else {
-            item
-        }
-    }
-}
 
 /// `GET /openapi.json`.
 ///
@@ -195,12 +31,10 @@ pub fn document(server: &str) -> Value {
     let mut paths: Map<String, Value> = Map::new();
     for endpoint in routes::api() {
         let Some(doc) = &endpoint.doc else { continue };
-        let path = endpoint
-            .path
-            .strip_prefix("/api/v1")
-            .unwrap_or(endpoint.path);
         let operation = operation(endpoint, doc, &mut schemas);
-        let item = paths.entry(path.to_owned()).or_insert_with(|| json!({}));
+        let item = paths
+            .entry(path_of(endpoint).to_owned())
+            .or_insert_with(|| json!({}));
         item[endpoint.verb.as_str().to_ascii_lowercase()] = operation;
     }
     for endpoint in routes::sockets() {
@@ -214,10 +48,7 @@ pub fn document(server: &str) -> Value {
             .as_array()
             .cloned()
             .unwrap_or_default();
-        parameters.push(json!({
-            "name": "token", "in": "query", "schema": { "type": "string" },
-            "description": "A ticket of `/ws-tickets`, or a token"
-        }));
+        parameters.push(query::parameter("token", endpoint.path));
         operation["parameters"] = json!(parameters);
         // They are not under the API's own path.
         operation["servers"] = json!([{ "url": server.trim_end_matches('/') }]);
@@ -254,6 +85,7 @@ pub fn document(server: &str) -> Value {
                 {\"error\": {\"code\", \"message\"}}, and carries x-request-id."
         },
         "servers": [{ "url": format!("{}/api/v1", server.trim_end_matches('/')) }],
+        "tags": groups::GROUPS.map(|(name, _)| json!({ "name": name })),
         "paths": paths,
         "components": {
             "schemas": schemas,
@@ -267,6 +99,13 @@ pub fn document(server: &str) -> Value {
             }
         }
     })
+}
+
+/// The path of an endpoint as the document has it: the API's own without where the API begins.
+#[must_use]
+pub fn path_of(endpoint: &Endpoint) -> &'static str {
+    let path = endpoint.path;
+    path.strip_prefix("/api/v1").unwrap_or(path)
 }
 
 /// The headers that it takes beside the credential.
@@ -283,7 +122,7 @@ fn headers(endpoint: &Endpoint, doc: &Doc) -> Vec<Value> {
         let is_session = endpoint.access == Access::Session;
         add(
             "x-csrf-token",
-            "The session's `csrf_token` (`GET /auth/session`), with a session's cookie",
+            "The session's `csrf_token` (`GET /auth/session`), with a session's cookie.",
             is_session,
             text(),
         );
@@ -291,7 +130,7 @@ fn headers(endpoint: &Endpoint, doc: &Doc) -> Vec<Value> {
     if doc.creates {
         add(
             "Idempotency-Key",
-            "The same request with the same key makes one thing only, within a day",
+            "The same request with the same key makes one thing only, within a day.",
             false,
             json!({
                 "type": "string", "minLength": 1, "maxLength": crate::domain::idempotency::MAX_LEN
@@ -299,9 +138,9 @@ fn headers(endpoint: &Endpoint, doc: &Doc) -> Vec<Value> {
         );
     }
     if !doc.sends.is_empty() {
-        add("Range", "One range of a file's bytes", false, text());
-        add("If-Range", "The ETag that `Range` is of", false, text());
-        add("If-None-Match", "ETags that are known", false, text());
+        add("Range", "One range of a file's bytes.", false, text());
+        add("If-Range", "The ETag that `Range` is of.", false, text());
+        add("If-None-Match", "ETags that are known.", false, text());
     }
     found
 }
@@ -317,30 +156,9 @@ fn operation(endpoint: &Endpoint, doc: &Doc, schemas: &mut Map<String, Value>) -
             })
         })
         .collect();
-    let mut query = |name: &str, schema: Value| {
-        parameters.push(json!({ "name": name, "in": "query", "schema": schema }));
-    };
-    for name in doc.query {
-        let schema = match *name {
-            "mine" | "force" | "recursive" => json!({ "type": "boolean" }),
-            "tail" => json!({ "type": "integer", "minimum": 1, "maximum": 10_000 }),
-            "uid" | "gid" => json!({ "type": "integer", "minimum": 0, "maximum": 65_535 }),
-            // Of a directory's entries; other lists have theirs below.
-            "limit" => {
-                json!({ "type": "integer", "minimum": 1, "maximum": crate::runtime::MAX_LISTED })
-            }
-            "wait_seconds" => json!({ "type": "integer", "minimum": 0, "maximum": 60 }),
-            _ => json!({ "type": "string" }),
-        };
-        query(name, schema);
-    }
-    if doc.pages {
-        let (low, high) = (1, crate::domain::page::MAX_LIMIT);
-        query(
-            "limit",
-            json!({ "type": "integer", "minimum": low, "maximum": high }),
-        );
-        query("cursor", json!({ "type": "string" }));
+    let pieces: &[&str] = if doc.pages { &["limit", "cursor"] } else { &[] };
+    for name in doc.query.iter().chain(pieces) {
+        parameters.push(query::parameter(name, endpoint.path));
     }
     parameters.extend(headers(endpoint, doc));
     let data = doc
@@ -358,6 +176,7 @@ fn operation(endpoint: &Endpoint, doc: &Doc, schemas: &mut Map<String, Value>) -
         json!({ "type": "object", "required": ["data"], "properties": { "data": data } })
     };
     let mut operation = json!({
+        "tags": [groups::of(endpoint.path)],
         "summary": doc.summary,
         "parameters": parameters,
         "responses": {

@@ -1,8 +1,11 @@
 //! The audit log and the published description of the API.
 
+mod denials;
+mod lists;
+
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN, Server};
+use crate::harness::{ADMIN, Client, Server};
 
 on_both!(entries, append_only, openapi);
 
@@ -21,6 +24,23 @@ pub fn actions(server: &Server, action: &str, outcome: &str) -> i64 {
         count += 1;
     }
     count
+}
+
+/// A whole list, piece by piece.
+async fn walk(client: &Client, path: &str) -> Vec<Value> {
+    let mut found = Vec::new();
+    let mut next = path.to_owned();
+    loop {
+        let reply = client.get(&next).await;
+        found.extend(reply.data().as_array().expect("a list").iter().cloned());
+        let link = reply.header("link");
+        let Some((path, rest)) = link.strip_prefix('<').and_then(|rest| rest.split_once('>'))
+        else {
+            return found;
+        };
+        assert_eq!(rest, "; rel=\"next\"");
+        next = path.to_owned();
+    }
 }
 
 async fn entries(server: &mut Server) {

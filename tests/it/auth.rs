@@ -1,7 +1,7 @@
 //! Who is calling: sign-ins, cookies, CSRF, tokens, scopes, and what slows guessing down.
 
 use hzel::auth::secrets;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::client::{send, session_cookie};
 use crate::harness::{ADMIN, Kind, Options, PASSWORD, Server, eventually, with_server};
@@ -58,7 +58,7 @@ async fn sign_in_and_out(server: &mut Server) {
     assert_eq!(me.data()["auth_method"], "session");
     assert_eq!(me.data()["scopes"], json!(null));
 
-    // Signing in with an older cookie gives a new one, and the old session is its own still.
+    // Signing in with an older cookie gives a new one, and the older is worth nothing.
     let body = json!({ "email": ADMIN, "password": PASSWORD });
     let renewed = first.client.post("/api/v1/auth/login", body).await;
     let cookie = session_cookie(&renewed).expect("a cookie");
@@ -69,10 +69,31 @@ async fn sign_in_and_out(server: &mut Server) {
         Some(first.csrf.as_str())
     );
 
-    let list = first.client.get("/api/v1/auth/sessions").await;
-    if list.status == 200 {
-        let rows = list.data().as_array().expect("a list");
-        assert_eq!(rows.iter().filter(|row| row["current"] == true).count(), 1);
+    first.client.get(SESSION).await.is(401, "UNAUTHORIZED");
+
+    let path = "/api/v1/auth/sessions";
+    let first = server.sign_in(ADMIN).await;
+    server.sign_in(ADMIN).await;
+    let list = first.client.get(path).await;
+    let rows = list.data().as_array().expect("a list");
+    assert_eq!(rows.iter().filter(|row| row["current"] == true).count(), 1);
+    // In pieces too.
+    assert!(rows.len() > 1, "{rows:?}");
+    let (mut next, mut pieces) = (format!("{path}?limit=1"), Vec::new());
+    while !next.is_empty() {
+        let piece = first.client.get(&next).await;
+        pieces.extend(piece.data().as_array().expect("a list").clone());
+        let link = piece.header("link").split(['<', '>']).nth(1);
+        next = link.unwrap_or_default().to_owned();
+    }
+    let ids = |rows: &[Value]| rows.iter().map(|row| row["id"].clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&pieces), ids(rows));
+    for query in ["limit=0", "limit=201", "cursor=x"] {
+        first
+            .client
+            .get(&format!("{path}?{query}"))
+            .await
+            .is(400, "VALIDATION_FAILED");
     }
 
     // Whoever has the old cookie's text after the sign-out has nothing.
@@ -188,6 +209,20 @@ async fn tokens(server: &mut Server) {
     let client = server.anonymous().bearer(&secret);
     assert_eq!(client.get(ME).await.data()["auth_method"], "pat");
     client.get(SESSION).await.is(403, "FORBIDDEN");
+    // At once, though it is written later.
+    assert!(admin.get(TOKENS).await.data()[0]["last_used_at"].is_string());
+    let nothing = admin.request("POST", TOKENS).send().await;
+    assert_eq!(nothing.expect("an answer").status(), 400, "no body at all");
+    admin
+        .post(TOKENS, json!({ "scopes": [] }))
+        .await
+        .is(400, "BAD_REQUEST")
+        .says("name is required");
+    admin
+        .post(TOKENS, json!({ "name": ["x"] }))
+        .await
+        .is(400, "BAD_REQUEST")
+        .says("name must be a string");
     let lower = server
         .anonymous()
         .with("authorization", &format!("bearer {secret}"));
@@ -324,6 +359,10 @@ async fn disabled_users(server: &mut Server) {
         .says("This account is disabled");
     session.client.get(ME).await.is(401, "UNAUTHORIZED");
     let body = json!({ "email": email, "password": PASSWORD });
+    let reply = server.anonymous().post("/api/v1/auth/login", body).await;
+    reply.is(403, "FORBIDDEN").says("This account is disabled");
+    // Only to who knows the password.
+    let body = json!({ "email": email, "password": "another one than theirs" });
     let reply = server.anonymous().post("/api/v1/auth/login", body).await;
     reply.is(401, "UNAUTHORIZED");
     server.cli(&["user", "enable", email], "").ok();

@@ -313,6 +313,7 @@ async fn live(browser: &Browser, scripts: bool) {
         .expect("a field");
     browser.click("#delete").await;
     browser.see("#create-first", false).await;
+    browser.see("#deleted", false).await;
     browser.go(&box_path).await;
     assert!(browser.source().await.contains("was not found"));
 }
@@ -339,6 +340,7 @@ async fn account(server: &Server, browser: &Browser) {
         "/sessions",
         "/profile",
         "/activity",
+        "/docs",
         "/styleguide",
     ] {
         browser.go(path).await;

@@ -62,6 +62,8 @@ const EXPECTED: &[(&str, Stranger)] = &[
     ("POST /api/v1/auth/totp/confirm", None),
     ("POST /api/v1/auth/totp/recovery", None),
     ("DELETE /api/v1/auth/totp", None),
+    ("GET /api/v1/audit-logs", AdminOnly),
+    ("GET /api/v1/auth/activity", OwnList),
     ("GET /api/v1/admin/users", AdminOnly),
     ("POST /api/v1/admin/users", AdminOnly),
     ("GET /api/v1/admin/users/{id}", AdminOnly),

@@ -16,6 +16,7 @@ mod commands;
 mod containers;
 mod coverage;
 mod crash;
+mod docs;
 mod envelope;
 mod events;
 mod faults;

@@ -9,7 +9,7 @@ mod spec;
 
 use std::time::Duration;
 
-use crate::db::commands::{CommandRow, ListedRow};
+use crate::db::commands::CommandRow;
 use crate::db::containers::ContainerRow;
 use crate::db::{self, Conn};
 use crate::domain::audit::{self, Action, Event};
@@ -101,25 +101,10 @@ impl From<CommandRow> for Command {
     }
 }
 
-/// With the beginning of its output only.
-impl From<ListedRow> for Command {
-    fn from(row: ListedRow) -> Self {
-        let mut command = Self {
-            id: row.id,
-            container_id: row.container_id,
-            requested_by: row.requested_by,
-            command: row.command,
-            status: row.status,
-            exit_code: row.exit_code,
-            stdout: row.stdout,
-            stderr: row.stderr,
-            truncated: row.truncated,
-            error: row.error,
-            timeout_seconds: row.timeout_seconds,
-            created_at: row.created_at,
-            started_at: row.started_at,
-            finished_at: row.finished_at,
-        };
+impl Command {
+    /// With the beginning of its output only.
+    fn listed(row: CommandRow) -> Self {
+        let mut command = Self::from(row);
         for stream in [&mut command.stdout, &mut command.stderr] {
             command.truncated |= cut(stream, LISTED_OUTPUT);
         }
@@ -354,7 +339,7 @@ pub async fn list(
             // A character is a byte at least, so that one more of them tells whether there is more.
             let shown = i32::try_from(LISTED_OUTPUT + 1).unwrap_or(i32::MAX);
             let rows = db::commands::list(conn, &row.id, before, request.fetch(), shown)?;
-            Ok(Page::cut(rows, &request, |row| row.id.to_string()).map(Command::from))
+            Ok(Page::cut(rows, &request, |row| row.id.to_string()).map(Command::listed))
         })
         .await
 }

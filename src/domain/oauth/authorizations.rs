@@ -93,12 +93,15 @@ pub(super) fn remember(
 /// [`Error::Unauthorized`].
 pub async fn list(ctx: &Ctx, request: PageRequest) -> Result<Page<Authorization>> {
     let user = ctx.caller()?.user_id.clone();
+    let inner = ctx.clone();
     ctx.db()
         .read(move |conn| {
+            let noted = |app: &AppId| inner.app().touched.authorization_at(&user, app);
             let rows =
                 db::oauth_apps::authorizations(conn, &user, request.before(), request.fetch())?;
             let page = Page::cut(rows, &request, |(row, ..)| row.id.to_string());
             Ok(page.map(|(row, app, owner_name)| Authorization {
+                last_used_at: row.last_used_at.max(noted(&app.id)),
                 id: row.id,
                 app_id: app.id,
                 client_id: app.client_id,
@@ -107,7 +110,6 @@ pub async fn list(ctx: &Ctx, request: PageRequest) -> Result<Page<Authorization>
                 owner_name,
                 scopes: from_text(&row.scopes),
                 created_at: row.created_at,
-                last_used_at: row.last_used_at,
             }))
         })
         .await

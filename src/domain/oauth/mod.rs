@@ -8,9 +8,11 @@
 //!
 //! To add a grant, add it to [`token::exchange`] and to the metadata in `web::api::oauth_token`.
 
+pub mod about;
 pub mod apps;
 pub mod authorizations;
 pub mod authorize;
+mod denied;
 pub mod redirect;
 pub mod refused;
 pub mod token;

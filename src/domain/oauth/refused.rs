@@ -38,6 +38,17 @@ impl From<Error> for Refused {
 }
 
 impl Refused {
+    /// Whether it is about who asks or what they hold, not about the request's form.
+    #[must_use]
+    pub const fn is_denial(&self) -> bool {
+        match self {
+            Self::Client | Self::Code(_) | Self::Refresh | Self::Scope | Self::AnothersToken => {
+                true
+            }
+            Self::Request { .. } | Self::NoClient | Self::GrantType | Self::Failed(_) => false,
+        }
+    }
+
     /// `error` of RFC 6749, 5.2, with its status.
     #[must_use]
     pub const fn code(&self) -> (&'static str, u16) {

@@ -1,4 +1,4 @@
-//! Tokens: given for a code or for a refresh token, recognised, examined, revoked.
+//! Tokens: given for a code or for a refresh token, and recognised.
 //!
 //! A refusal that changes something (the second use of a code or of a refresh token revokes what
 //! the first gave) is the answer of a transaction that commits, so [`Refused`] travels inside its
@@ -12,7 +12,7 @@ use chrono::TimeDelta;
 use sha2::{Digest, Sha256};
 
 use super::refused::Refused;
-use super::{ACCESS_SECONDS, REFRESH_DAYS, apps, authorize, from_text, requested, to_text};
+use super::{ACCESS_SECONDS, REFRESH_DAYS, apps, authorize, denied, from_text, requested, to_text};
 use crate::app::App;
 use crate::auth::actor::{AuthMethod, Caller, Credential, Scope};
 use crate::auth::secrets;
@@ -53,18 +53,6 @@ pub struct Issued {
     pub refresh_token: String,
     /// Space-separated.
     pub scope: String,
-}
-
-/// What is known of a token that is valid.
-#[derive(Debug, Clone)]
-pub struct Examined {
-    pub user_id: String,
-    /// Space-separated.
-    pub scope: String,
-    pub created_at: Time,
-    pub expires_at: Time,
-    /// Of an access token; else it is a refresh token.
-    pub access: bool,
 }
 
 enum Grant {
@@ -116,6 +104,16 @@ pub async fn exchange(
     client: Option<Client>,
     request: TokenRequest,
 ) -> std::result::Result<Issued, Refused> {
+    let who = client.as_ref().map(|client| client.id.clone());
+    let outcome = issue(ctx, client, request).await;
+    denied::settle(ctx, Action::OauthToken, who, outcome).await
+}
+
+async fn issue(
+    ctx: &Ctx,
+    client: Option<Client>,
+    request: TokenRequest,
+) -> std::result::Result<Issued, Refused> {
     let grant = Grant::of(request)?;
     let client = known(ctx, client).await?;
     let inner = ctx.clone();
@@ -150,7 +148,7 @@ pub async fn exchange(
 type Step<T> = Result<std::result::Result<T, Refused>>;
 
 /// Which application it is, held until the transaction ends: its secret cannot change meanwhile.
-fn identify(conn: &mut Conn, client: &Client) -> Step<AppRow> {
+pub(super) fn identify(conn: &mut Conn, client: &Client) -> Step<AppRow> {
     let found = match apps::by_client(conn, &client.id) {
         Ok((app, _)) => db::oauth_apps::hold(conn, &app.id)?,
         Err(Error::NotFound(_)) => None,
@@ -169,7 +167,10 @@ fn identify(conn: &mut Conn, client: &Client) -> Step<AppRow> {
 
 /// Whoever is not known, or has not the secret, is refused before anything waits for the right to
 /// write: strangers must not hold up those who have it.
-async fn known(ctx: &Ctx, client: Option<Client>) -> std::result::Result<Client, Refused> {
+pub(super) async fn known(
+    ctx: &Ctx,
+    client: Option<Client>,
+) -> std::result::Result<Client, Refused> {
     let client = client.ok_or(Refused::NoClient)?;
     let tried = client.clone();
     let found = ctx.db().read(move |conn| identify(conn, &tried)).await?;
@@ -310,6 +311,8 @@ fn revoke_after_replay(
         .with("name", app.name.as_str())
         .with("family_id", family.as_str())
         .with("reused", what);
+    // The refusal that follows is told by this entry.
+    ctx.mark_noted();
     audit::record(conn, ctx, event)
 }
 
@@ -361,18 +364,15 @@ fn give(
     })
 }
 
-fn access_is_alive(row: &AccessTokenRow, family: &FamilyRow, user: &UserRow, now: Time) -> bool {
+pub(super) fn access_is_alive(
+    row: &AccessTokenRow,
+    family: &FamilyRow,
+    user: &UserRow,
+    now: Time,
+) -> bool {
     row.revoked_at.is_none()
         && row.expires_at > now
         && family.revoked_at.is_none()
-        && user.status == Status::Active
-}
-
-fn refresh_is_alive(row: &RefreshTokenRow, family: &FamilyRow, user: &UserRow, now: Time) -> bool {
-    row.used_at.is_none()
-        && row.expires_at > now
-        && family.revoked_at.is_none()
-        && family.refresh_revoked_at.is_none()
         && user.status == Status::Active
 }
 
@@ -421,123 +421,6 @@ pub(crate) fn find(conn: &mut Conn, id: &AccessTokenId, now: Time) -> Result<Opt
     let found = db::oauth_tokens::get_access(conn, id)?
         .filter(|(token, family, user)| access_is_alive(token, family, user, now));
     Ok(found.map(|(token, family, user)| caller_of(token, family, user)))
-}
-
-/// Revokes a token of that application: an access token alone, a refresh token with all of its
-/// family. A token that is none is no error (RFC 7009, 2.2).
-///
-/// # Errors
-/// Why not, in the terms of RFC 6749.
-pub async fn revoke(
-    ctx: &Ctx,
-    client: Option<Client>,
-    token: Option<String>,
-) -> std::result::Result<(), Refused> {
-    let token = required_token(token)?;
-    let client = known(ctx, client).await?;
-    let inner = ctx.clone();
-    ctx.db()
-        .write(move |conn| {
-            let app = match identify(conn, &client)? {
-                Ok(app) => app,
-                Err(refused) => return Ok(Err(refused)),
-            };
-            let hash = secrets::hash(&token);
-            let now = inner.now();
-            let (family, user, revoked) = if secrets::is_well_formed(secrets::ACCESS_TOKEN, &token)
-            {
-                let Some((row, family, user)) = db::oauth_tokens::access(conn, &hash)? else {
-                    return Ok(Ok(()));
-                };
-                let revoked =
-                    family.app_id == app.id && db::oauth_tokens::revoke_access(conn, &row.id, now)?;
-                (family, user, revoked)
-            } else if secrets::is_well_formed(secrets::REFRESH_TOKEN, &token) {
-                let Some((_, family, user)) = db::oauth_tokens::refresh(conn, &hash)? else {
-                    return Ok(Ok(()));
-                };
-                let revoked = family.app_id == app.id
-                    && db::oauth_tokens::revoke_family(conn, &family.id, now)?;
-                (family, user, revoked)
-            } else {
-                return Ok(Ok(()));
-            };
-            if family.app_id != app.id {
-                return Ok(Err(Refused::AnothersToken));
-            }
-            if revoked {
-                access::ring_user(&inner, &user.id);
-                let event = Event::success(Action::OauthTokenRevoke)
-                    .by(&user.id)
-                    .with("subject", app.id.as_str())
-                    .with("name", app.name.as_str())
-                    .with("family_id", family.id.as_str());
-                audit::record(conn, &inner, event)?;
-            }
-            Ok(Ok(()))
-        })
-        .await?
-}
-
-/// What is known of a token of that application; none when it is not valid, or another's. Public
-/// applications cannot prove who they are and may not ask (RFC 7662, 2.1).
-///
-/// # Errors
-/// Why not, in the terms of RFC 6749.
-pub async fn introspect(
-    ctx: &Ctx,
-    client: Option<Client>,
-    token: Option<String>,
-) -> std::result::Result<Option<Examined>, Refused> {
-    let token = required_token(token)?;
-    let client = client.ok_or(Refused::NoClient)?;
-    let now = ctx.now();
-    ctx.db()
-        .read(move |conn| {
-            let app = match identify(conn, &client)? {
-                Ok(app) if app.public => return Ok(Err(Refused::Client)),
-                Ok(app) => app,
-                Err(refused) => return Ok(Err(refused)),
-            };
-            let hash = secrets::hash(&token);
-            if secrets::is_well_formed(secrets::ACCESS_TOKEN, &token) {
-                let found = db::oauth_tokens::access(conn, &hash)?;
-                let found = found.filter(|(row, family, user)| {
-                    family.app_id == app.id && access_is_alive(row, family, user, now)
-                });
-                return Ok(Ok(found.map(|(row, family, _)| Examined {
-                    user_id: family.user_id.to_string(),
-                    scope: row.scopes,
-                    created_at: row.created_at,
-                    expires_at: row.expires_at,
-                    access: true,
-                })));
-            }
-            if secrets::is_well_formed(secrets::REFRESH_TOKEN, &token) {
-                let found = db::oauth_tokens::refresh(conn, &hash)?;
-                let found = found.filter(|(row, family, user)| {
-                    family.app_id == app.id && refresh_is_alive(row, family, user, now)
-                });
-                return Ok(Ok(found.map(|(row, family, _)| Examined {
-                    user_id: family.user_id.to_string(),
-                    scope: family.scopes,
-                    created_at: row.created_at,
-                    expires_at: row.expires_at,
-                    access: false,
-                })));
-            }
-            Ok(Ok(None))
-        })
-        .await?
-}
-
-fn required_token(token: Option<String>) -> std::result::Result<String, Refused> {
-    token
-        .filter(|text| !text.is_empty())
-        .ok_or_else(|| Refused::Request {
-            field: "token",
-            message: "token is required".into(),
-        })
 }
 
 #[cfg(test)]

@@ -65,7 +65,9 @@ impl Engine {
         });
         let engine = Arc::clone(self);
         let spec = spec.clone();
+        let begin = Instant::now();
         let made = blocking(move || engine.make(&spec, slot, &staged)).await;
+        tracing::debug!(took = ?begin.elapsed(), "made disk and record");
         let entry = match made {
             Ok(record) => Arc::new(Entry::new(record, Some(Instant::now()))),
             Err(error) => {
@@ -195,13 +197,20 @@ impl Engine {
     /// The steps of a start. What a failed one leaves, [`Engine::clear`] removes.
     async fn launch(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<Live, RuntimeError> {
         let slot = lock(&entry.record).slot;
+        let begin = Instant::now();
         self.network.prepare(slot.0).await?;
+        let prepared = begin.elapsed();
         let (engine, record) = (Arc::clone(self), entry.record());
         let (pid, assembled) =
             joined(tokio::task::spawn_blocking(move || engine.build(&record)).await)?;
+        let built = begin.elapsed();
         self.network.attach(slot.0, pid).await?;
+        let attached = begin.elapsed();
         let (engine, id) = (Arc::clone(self), entry.id.clone());
-        blocking(move || engine.release_init(&id, pid, assembled)).await
+        let live = blocking(move || engine.release_init(&id, pid, assembled)).await;
+        let released = begin.elapsed();
+        tracing::debug!(?prepared, ?built, ?attached, ?released, "launched");
+        live
     }
 
     /// Builds the sandbox: mounts, and among them the runtime's `create`. Its init waits.

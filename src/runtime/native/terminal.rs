@@ -26,6 +26,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
+use super::cgroup::stats;
 use super::engine::{Engine, lock};
 use super::exec::{Seat, UnderWay, refusal};
 use super::fault::{Context as _, blocking, failed};
@@ -49,6 +50,10 @@ const LOGIN: [&str; 12] = [
 ];
 /// How long the first process may take to end after a hang-up.
 const HANG_UP: Duration = Duration::from_secs(5);
+/// How young a process must be at a hang-up for it not to have been told.
+const NEWBORN: Duration = Duration::from_millis(500);
+/// In what the kernel counts the times of birth of processes, on every machine.
+const TICK: Duration = Duration::from_millis(10);
 /// The kernel's device `/dev/ptmx`: what every master is.
 const PTMX: (u32, u32) = (5, 2);
 
@@ -62,6 +67,7 @@ pub(super) async fn open(
     let run = UnderWay::new(&entry, &spec.exec_id);
     let init = lock(&entry.record).init.clone();
     let places = Places::new(&engine.layout.run_dir(id));
+    let (cgroups, group) = (engine.cgroups.clone(), engine.layout.cgroup(id));
     let engine = Arc::clone(engine);
     let (master, process) = blocking(move || {
         let process = describe(&engine, live.process.id.pid, &init.env, &spec)?;
@@ -85,7 +91,9 @@ pub(super) async fn open(
         output: Box::pin(Output(Arc::clone(&master))),
         input: Box::pin(Input(Arc::clone(&master))),
         window: Box::new(Window(master)),
-        ended: follow(process),
+        ended: follow(process, move |leader, since| {
+            hang_up_newborn(&cgroups.processes(&group), leader, since);
+        }),
     })
 }
 
@@ -210,8 +218,12 @@ fn find(pid_file: &Path, exec_id: &str) -> io::Result<Option<Process>> {
     Ok(found.filter(|_| kill::is_of(pid, exec_id)))
 }
 
-/// Tells of the process's end; when nobody listens any more, which is a hang-up, sees to it.
-fn follow(process: Option<Process>) -> oneshot::Receiver<()> {
+/// Tells of the process's end; when nobody listens any more, which is a hang-up, sees to it, and
+/// calls `after` with the process's number and the time of the hang-up.
+fn follow(
+    process: Option<Process>,
+    after: impl FnOnce(i32, Duration) + Send + 'static,
+) -> oneshot::Receiver<()> {
     let (mut sender, ended) = oneshot::channel();
     tokio::spawn(async move {
         if let Some(process) = process {
@@ -219,11 +231,16 @@ fn follow(process: Option<Process>) -> oneshot::Receiver<()> {
                 ended = process.ended() => if let Err(error) = ended {
                     tracing::error!(%error, "cannot watch a terminal's process");
                 },
-                () = sender.closed() => match process.ended_within(HANG_UP).await {
-                    Ok(true) => {}
-                    Ok(false) | Err(_) => if let Err(error) = process.signal(Signal::KILL) {
-                        tracing::warn!(%error, "a terminal's process could not be killed");
-                    },
+                () = sender.closed() => {
+                    let since = uptime();
+                    match process.ended_within(HANG_UP).await {
+                        Ok(true) => {}
+                        Ok(false) | Err(_) => if let Err(error) = process.signal(Signal::KILL) {
+                            tracing::warn!(%error, "a terminal's process could not be killed");
+                        },
+                    }
+                    let leader = process.id.pid;
+                    drop(tokio::task::spawn_blocking(move || after(leader, since)));
                 },
             }
         }
@@ -231,6 +248,34 @@ fn follow(process: Option<Process>) -> oneshot::Receiver<()> {
         let _unheard = sender.send(());
     });
     ended
+}
+
+/// Since the machine's start.
+fn uptime() -> Duration {
+    let text = fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let seconds = text.split(' ').next().and_then(|text| text.parse().ok());
+    Duration::from_secs_f64(seconds.unwrap_or_default())
+}
+
+/// Passes a hang-up on to what the session's shell was just starting: a shell that is told in the
+/// middle of a fork does not pass it on to the child, which has no terminal yet for the kernel to
+/// know it by. What is older was told, or is meant to stay.
+fn hang_up_newborn(pids: &[i32], leader: i32, since: Duration) {
+    let since = since.saturating_sub(NEWBORN).as_millis() / TICK.as_millis();
+    for (pid, stat) in stats(pids) {
+        if stat.session != leader || pid == leader || u128::from(stat.start_time) < since {
+            continue;
+        }
+        let start_time = stat.start_time;
+        let told = match (ProcessId { pid, start_time }).open() {
+            Ok(Some(process)) => process.signal(Signal::HUP),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = told {
+            tracing::warn!(%error, "a terminal's last process could not be told of its end");
+        }
+    }
 }
 
 fn winsize(size: TerminalSize) -> Winsize {

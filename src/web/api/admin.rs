@@ -92,19 +92,22 @@ pub struct AccountQuery {
 
 /// An account to be made.
 #[derive(Deserialize, ToSchema)]
+#[schema(example = json!({ "email": "ann@example.org", "role": "user" }))]
 pub struct NewAccountBody {
     email: String,
     /// 1 to 100 characters; the part of the address before the `@` when none.
     display_name: Option<String>,
     /// `admin` or `user`, which it is when none.
     role: Option<String>,
-    /// When none, the answer has a link by which the owner chooses one.
+    /// 12 characters to 256 bytes; when none, the answer has a link by which the owner chooses one.
     password: Option<String>,
 }
 
 /// What is to change.
 #[derive(Deserialize, ToSchema)]
+#[schema(example = json!({ "role": "admin" }))]
 pub struct ChangeBody {
+    /// 1 to 100 characters.
     display_name: Option<String>,
     /// `admin` or `user`.
     role: Option<String>,

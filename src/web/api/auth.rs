@@ -17,6 +17,7 @@ use crate::web::reply::{Data, Reply};
 
 /// Address and password.
 #[derive(Deserialize, ToSchema)]
+#[schema(example = json!({ "email": "you@example.org", "password": "…" }))]
 pub struct LoginBody {
     email: String,
     password: String,

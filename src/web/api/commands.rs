@@ -22,14 +22,17 @@ const MAX_WAIT: u64 = 60;
 
 /// What is asked for: a line for the shell, or a program with its arguments.
 #[derive(Deserialize, ToSchema)]
+#[schema(example = json!({ "command": "uname -a", "timeout_seconds": 60 }))]
 pub struct NewCommandBody {
-    /// Run by the container's `/bin/sh -c`.
+    /// Run by the container's `/bin/sh -c`; this or `program` is required. At most 64 KiB.
     command: Option<String>,
-    /// Run as it is.
+    /// Run as it is, with `args`, without a shell.
     program: Option<String>,
+    /// At most 1000.
     args: Option<Vec<String>>,
     /// Absolute; the user's home when none.
     cwd: Option<String>,
+    /// At most 200 variables.
     env: Option<BTreeMap<String, String>>,
     /// A user of the container; root when none.
     user: Option<String>,

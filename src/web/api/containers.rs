@@ -22,20 +22,21 @@ const MAX_TAIL: i64 = 10_000;
 
 /// What is asked for.
 #[derive(Deserialize, ToSchema)]
+#[schema(example = json!({ "hostname": "my-box", "cpu_cores": 1, "memory_mb": 512, "disk_gb": 18 }))]
 pub struct NewContainerBody {
-    /// An RFC 1123 label in lower case, unique on the platform.
+    /// 1 to 63 lower-case letters, digits and hyphens, unique on the platform.
     hostname: String,
-    /// 1 when none.
+    /// 1 to the machine's; 1 when none.
     cpu_cores: Option<Whole>,
-    /// 512 when none.
+    /// 128 to the machine's; 512 when none.
     memory_mb: Option<Whole>,
     /// 18 to 32; 18 when none.
     disk_gb: Option<Whole>,
     /// The default image when none.
     image: Option<String>,
-    /// OpenSSH public keys for root.
+    /// At most 50 OpenSSH public keys, for root.
     ssh_keys: Option<Vec<String>>,
-    /// A script that root runs at the first start.
+    /// A script of at most 64 KiB that root runs at the first start.
     user_data: Option<String>,
 }
 

@@ -78,8 +78,9 @@ pub struct DeleteQuery {
 
 /// A directory to make.
 #[derive(Deserialize, ToSchema)]
+#[schema(example = json!({ "path": "/srv/www", "parents": true }))]
 pub struct MkdirBody {
-    /// Absolute.
+    /// Required; absolute.
     path: Option<String>,
     /// Makes those above it too; then one that is there is no error.
     parents: Option<bool>,
@@ -87,10 +88,11 @@ pub struct MkdirBody {
 
 /// What to move, and where.
 #[derive(Deserialize, ToSchema)]
+#[schema(example = json!({ "from": "/root/notes.txt", "to": "/srv/www/notes.txt" }))]
 pub struct MoveBody {
-    /// Absolute.
+    /// Required; absolute.
     from: Option<String>,
-    /// Absolute, the new name included.
+    /// Required; absolute, the new name included.
     to: Option<String>,
     /// Over what has the name already; otherwise that is a conflict.
     overwrite: Option<bool>,
@@ -98,8 +100,9 @@ pub struct MoveBody {
 
 /// Permissions to set.
 #[derive(Deserialize, ToSchema)]
+#[schema(example = json!({ "path": "/srv/www/notes.txt", "mode": "0644" }))]
 pub struct ChmodBody {
-    /// Absolute.
+    /// Required; absolute.
     path: Option<String>,
     /// Three or four octal digits, such as `0644`.
     mode: String,
@@ -143,7 +146,7 @@ pub async fn get(
         return Ok(download::archive(&request, path, archive));
     }
     match files::get(&ctx, &id, Some(path), range).await? {
-        Content::File(info, reader) => Ok(download::file(&request, &info, reader)),
+        Content::File(info, reader) => download::file(&request, &info, reader),
         Content::Directory(page) => Ok(Listed(page.map(FileView::from)).respond_to(&request)),
     }
 }

@@ -8,11 +8,15 @@ use utoipa::ToSchema;
 
 use crate::domain::ctx::Ctx;
 use crate::domain::images::{self, Image};
-use crate::web::extract::Json;
-use crate::web::reply::{Data, Reply};
+use crate::domain::page::Page;
+use crate::error::Result;
+use crate::web::api::PageQuery;
+use crate::web::extract::{Json, Query};
+use crate::web::reply::{Data, Listed, Reply};
 
 /// What is asked for.
 #[derive(Deserialize, ToSchema)]
+#[schema(example = json!({ "name": "tools", "source": "/srv/images/tools.tar.zst" }))]
 pub struct NewImageBody {
     /// 1 to 63 lower-case letters, digits, dots and hyphens.
     name: String,
@@ -59,14 +63,12 @@ impl From<Image> for ImageView {
 
 /// # Errors
 /// As `images::list`.
-pub async fn list(ctx: Ctx) -> Reply<Vec<ImageView>> {
-    Ok(Data(
-        images::list(&ctx)
-            .await?
-            .into_iter()
-            .map(ImageView::from)
-            .collect(),
-    ))
+pub async fn list(ctx: Ctx, query: Query<PageQuery>) -> Result<Listed<ImageView>> {
+    let request = query.0.parse()?;
+    let page = Page::of(images::list(&ctx).await?, &request, |one| {
+        one.id.to_string()
+    });
+    Ok(Listed(page.map(ImageView::from)))
 }
 
 /// # Errors

@@ -4,6 +4,7 @@
 //! To add a noun: a file with its bodies, views and handlers, and its lines in `web::routes`.
 
 pub mod admin;
+pub mod audit;
 pub mod auth;
 pub mod commands;
 pub mod containers;

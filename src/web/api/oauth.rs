@@ -20,6 +20,7 @@ use crate::web::reply::{Data, Listed, Reply};
 
 /// What is asked for.
 #[derive(Deserialize, ToSchema)]
+#[schema(example = json!({ "name": "Deploy bot", "redirect_uris": ["http://localhost:3000/callback"] }))]
 pub struct NewAppBody {
     /// 1 to 100 characters.
     #[serde(default)]
@@ -38,9 +39,13 @@ pub struct NewAppBody {
 
 /// What is to be changed.
 #[derive(Deserialize, ToSchema)]
+#[schema(example = json!({ "redirect_uris": ["https://bot.example.org/callback"] }))]
 pub struct AppChangeBody {
+    /// 1 to 100 characters.
     name: Option<String>,
+    /// At most 500 characters.
     description: Option<String>,
+    /// 1 to 10.
     redirect_uris: Option<Vec<String>>,
     /// Cannot be changed.
     public: Option<bool>,

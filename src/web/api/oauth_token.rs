@@ -18,7 +18,7 @@ use crate::auth::actor::Scope;
 use crate::domain::ctx::Ctx;
 use crate::domain::oauth::refused::Refused;
 use crate::domain::oauth::token::{self, Client, TokenRequest};
-use crate::domain::oauth::{ACCESS_SECONDS, authorize};
+use crate::domain::oauth::{ACCESS_SECONDS, about, authorize};
 use crate::error::Error;
 use crate::web::error::{Ours, response};
 use crate::web::extract::{from_json, from_query, read_body};
@@ -44,6 +44,10 @@ struct Fields {
     dead_code,
     reason = "only for the documentation; `Fields` is what is read"
 )]
+#[schema(example = json!({
+    "grant_type": "authorization_code", "code": "$CODE", "redirect_uri": "$REDIRECT_URI",
+    "client_id": "$CLIENT_ID", "client_secret": "$CLIENT_SECRET"
+}))]
 pub struct TokenBody {
     /// `authorization_code` or `refresh_token`.
     grant_type: String,
@@ -69,6 +73,9 @@ pub struct TokenBody {
     dead_code,
     reason = "only for the documentation; `Fields` is what is read"
 )]
+#[schema(example = json!({
+    "token": "$TOKEN", "client_id": "$CLIENT_ID", "client_secret": "$CLIENT_SECRET"
+}))]
 pub struct AboutTokenBody {
     /// An access token or a refresh token of this application.
     token: String,
@@ -280,7 +287,7 @@ pub async fn revoke(ctx: Ctx, request: HttpRequest, payload: web::Payload) -> Ht
     use actix_web::Responder as _;
     let Sent { style, basic, body } = Sent::read(&request, payload).await;
     let revoked = match body {
-        Ok((client, fields)) => token::revoke(&ctx, client, fields.token).await,
+        Ok((client, fields)) => about::revoke(&ctx, client, fields.token).await,
         Err(refused) => Err(refused),
     };
     match revoked {
@@ -295,7 +302,7 @@ pub async fn introspect(ctx: Ctx, request: HttpRequest, payload: web::Payload) -
     let (client_id, examined) = match body {
         Ok((client, fields)) => (
             client.as_ref().map(|client| client.id.clone()),
-            token::introspect(&ctx, client, fields.token).await,
+            about::introspect(&ctx, client, fields.token).await,
         ),
         Err(refused) => (None, Err(refused)),
     };

@@ -15,11 +15,13 @@ use super::auth::begin as begin_session;
 use crate::app::App;
 use crate::domain::ctx::Ctx;
 use crate::domain::oidc::{self, Begun, Finished, Linked, MINUTES, Return};
+use crate::domain::page::Page;
 use crate::domain::time::Time;
 use crate::error::{Error, Result};
+use crate::web::api::PageQuery;
 use crate::web::extract::Query;
 use crate::web::pages::sign_in::safe_next;
-use crate::web::reply::{Data, Reply};
+use crate::web::reply::{Data, Listed, Reply};
 
 /// An account elsewhere by which one signs in.
 #[derive(Serialize, ToSchema)]
@@ -164,9 +166,10 @@ pub async fn link(ctx: Ctx, request: HttpRequest) -> Result<HttpResponse> {
 
 /// # Errors
 /// As `oidc::list`.
-pub async fn list(ctx: Ctx) -> Reply<Vec<IdentityView>> {
-    let linked = oidc::list(&ctx).await?;
-    Ok(Data(linked.into_iter().map(IdentityView::from).collect()))
+pub async fn list(ctx: Ctx, query: Query<PageQuery>) -> Result<Listed<IdentityView>> {
+    let request = query.0.parse()?;
+    let page = Page::of(oidc::list(&ctx).await?, &request, |one| one.id.to_string());
+    Ok(Listed(page.map(IdentityView::from)))
 }
 
 /// # Errors

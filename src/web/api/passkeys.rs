@@ -10,10 +10,13 @@ use utoipa::ToSchema;
 
 use super::auth::{SessionAnswer, begin};
 use crate::domain::ctx::Ctx;
+use crate::domain::page::Page;
 use crate::domain::passkeys::{self, Asked, Passkey};
 use crate::domain::time::Time;
-use crate::web::extract::Json;
-use crate::web::reply::{Data, Reply};
+use crate::error::Result;
+use crate::web::api::PageQuery;
+use crate::web::extract::{Json, Query};
+use crate::web::reply::{Data, Listed, Reply};
 
 /// A passkey.
 #[derive(Serialize, ToSchema)]
@@ -94,9 +97,12 @@ pub async fn finish(ctx: Ctx, body: Json<NewPasskeyBody>) -> Reply<PasskeyView> 
 
 /// # Errors
 /// As `passkeys::list`.
-pub async fn list(ctx: Ctx) -> Reply<Vec<PasskeyView>> {
-    let list = passkeys::list(&ctx).await?;
-    Ok(Data(list.into_iter().map(PasskeyView::from).collect()))
+pub async fn list(ctx: Ctx, query: Query<PageQuery>) -> Result<Listed<PasskeyView>> {
+    let request = query.0.parse()?;
+    let page = Page::of(passkeys::list(&ctx).await?, &request, |one| {
+        one.id.to_string()
+    });
+    Ok(Listed(page.map(PasskeyView::from)))
 }
 
 /// # Errors

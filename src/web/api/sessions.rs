@@ -7,10 +7,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::domain::ctx::Ctx;
+use crate::domain::page::Page;
 use crate::domain::password_resets;
 use crate::domain::sessions::{self, Session};
-use crate::web::extract::Json;
-use crate::web::reply::{Data, Reply};
+use crate::error::Result;
+use crate::web::api::PageQuery;
+use crate::web::extract::{Json, Query};
+use crate::web::reply::{Data, Listed, Reply};
 
 /// A sign-in.
 #[derive(Serialize, ToSchema)]
@@ -46,6 +49,7 @@ impl From<Session> for SessionView {
 #[derive(Deserialize, ToSchema)]
 pub struct PasswordBody {
     current_password: String,
+    /// 12 characters to 256 bytes.
     new_password: String,
 }
 
@@ -54,19 +58,18 @@ pub struct PasswordBody {
 pub struct ResetBody {
     /// What is behind the link's `#`.
     token: String,
+    /// 12 characters to 256 bytes.
     new_password: String,
 }
 
 /// # Errors
 /// As `sessions::list`.
-pub async fn list(ctx: Ctx) -> Reply<Vec<SessionView>> {
-    Ok(Data(
-        sessions::list(&ctx)
-            .await?
-            .into_iter()
-            .map(SessionView::from)
-            .collect(),
-    ))
+pub async fn list(ctx: Ctx, query: Query<PageQuery>) -> Result<Listed<SessionView>> {
+    let request = query.0.parse()?;
+    let page = Page::of(sessions::list(&ctx).await?, &request, |one| {
+        one.id.to_string()
+    });
+    Ok(Listed(page.map(SessionView::from)))
 }
 
 /// # Errors

@@ -12,6 +12,7 @@ use crate::web::routes;
 
 /// What is asked for.
 #[derive(Deserialize, ToSchema)]
+#[schema(example = json!({ "for": "/ws/events" }))]
 pub struct NewTicketBody {
     /// The path of the WebSocket, without a query, such as `/ws/events`.
     #[serde(rename = "for")]

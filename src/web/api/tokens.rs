@@ -17,6 +17,7 @@ use crate::web::reply::{Data, Listed, Reply};
 
 /// What is asked for.
 #[derive(Deserialize, ToSchema)]
+#[schema(example = json!({ "name": "laptop", "scopes": ["containers:read"] }))]
 pub struct NewTokenBody {
     /// 1 to 100 characters.
     name: String,

@@ -1,17 +1,22 @@
-//! `/activity`: what was done, by whom, and what came of it. One's own; admins see everyone's.
+//! `/activity`: what was done, by whom, and what came of it. One's own; admins see everyone's, and
+//! can look for some of it.
+//!
+//! To filter by one more thing, add its field to the template and its name to [`FILTERS`].
 
 use std::collections::HashMap;
 
 use actix_web::HttpResponse;
 use askama::Template;
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::html;
+use super::form::{Fields, Form};
 use super::say::When;
 use super::shell::{Frame, Place, Shell};
-use crate::domain::audit::{self, AuditEntry};
+use super::{html, refused};
+use crate::domain::audit::{self, Action, AuditEntry, LogQuery, Outcome};
 use crate::domain::containers::{self, ContainerQuery};
-use crate::domain::page::PageRequest;
+use crate::domain::page::{Page, PageRequest};
 use crate::domain::users;
 use crate::error::Result;
 use crate::web::extract::Query;
@@ -58,7 +63,31 @@ impl Entry {
 pub struct ActivityPage {
     pub shell: Shell,
     pub entries: Vec<Entry>,
+    /// What an administrator looks for.
+    pub form: Form,
+    /// Whether that is anything.
+    pub is_narrowed: bool,
     pub next: Option<String>,
+}
+
+impl ActivityPage {
+    fn outcomes() -> &'static [Outcome] {
+        Outcome::ALL
+    }
+
+    /// What can be asked for: every action, after the word that it and others begin with.
+    fn actions() -> Vec<&'static str> {
+        let mut words: Vec<&str> = Vec::new();
+        for action in Action::ALL {
+            let whole = action.as_str();
+            for word in [whole.split('.').next().unwrap_or(whole), whole] {
+                if !words.contains(&word) {
+                    words.push(word);
+                }
+            }
+        }
+        words
+    }
 }
 
 /// Entries of the log as the pages show them, with names where only ids were kept.
@@ -156,22 +185,141 @@ fn view(
     }
 }
 
-/// Which piece of the log.
-#[derive(Debug, serde::Deserialize)]
-pub struct Asked {
-    cursor: Option<String>,
+/// The filters of an administrator, by their names in the address.
+const FILTERS: [&str; 6] = ["user", "container", "action", "outcome", "from", "to"];
+
+/// A moment as a browser's field for it has it, which knows no time zone and says UTC on the page,
+/// in the form that the API takes too: `2026-11-22T14:03` becomes `2026-11-22T14:03:00Z`.
+fn moment(text: &str) -> String {
+    let seconds = match text.matches(':').count() {
+        1 => ":00Z",
+        _ => "Z",
+    };
+    let whole = format!("{text}{seconds}");
+    if DateTime::parse_from_rfc3339(&whole).is_ok() {
+        whole
+    } else {
+        text.to_owned()
+    }
 }
 
-/// `GET /activity`.
+/// The way back: a browser's field shows nothing that has a time zone.
+fn local(text: &str) -> String {
+    match DateTime::parse_from_rfc3339(text) {
+        Ok(at) => {
+            let at = at.with_timezone(&Utc);
+            let text = at.format("%Y-%m-%dT%H:%M:%S%.f").to_string();
+            text.strip_suffix(":00").unwrap_or(&text).to_owned()
+        }
+        Err(_) => text.to_owned(),
+    }
+}
+
+/// `GET /activity`. The filters are for administrators; who sees only what is their own has none.
 ///
 /// # Errors
-/// As `audit::list`.
-pub async fn show(frame: Frame, asked: Query<Asked>) -> Result<HttpResponse> {
-    let request = PageRequest::parse(Some(50), asked.0.cursor.as_deref())?;
-    let page = audit::list(&frame.ctx, frame.ctx.is_admin(), request).await?;
-    html(&ActivityPage {
+/// As `audit::list` and `audit::list_own`.
+pub async fn show(frame: Frame, asked: Query<Fields>) -> Result<HttpResponse> {
+    let fields = asked.0;
+    let request = PageRequest::parse(None, fields.optional("cursor"))?;
+    if !frame.ctx.is_admin() {
+        let page = audit::list_own(&frame.ctx, request).await?;
+        return html(&filled(&frame, page, Form::new(), &fields).await?);
+    }
+    let text = |name: &str| fields.optional(name).map(str::to_owned);
+    let query = LogQuery {
+        user: text("user"),
+        container: text("container"),
+        action: text("action"),
+        outcome: text("outcome"),
+        from: fields.optional("from").map(moment),
+        to: fields.optional("to").map(moment),
+    };
+    let mut form = Form::new();
+    for name in FILTERS {
+        let typed = fields.text(name);
+        let is_moment = matches!(name, "from" | "to");
+        form = form.with(
+            name,
+            if is_moment {
+                local(typed)
+            } else {
+                typed.to_owned()
+            },
+        );
+    }
+    match audit::list(&frame.ctx, query, request).await {
+        Ok(page) => html(&filled(&frame, page, form, &fields).await?),
+        Err(error) => {
+            let form = form.refused(&error, &FILTERS)?;
+            let none = Page {
+                items: Vec::new(),
+                next: None,
+            };
+            refused(error, &filled(&frame, none, form, &fields).await?)
+        }
+    }
+}
+
+async fn filled(
+    frame: &Frame,
+    page: Page<AuditEntry>,
+    form: Form,
+    fields: &Fields,
+) -> Result<ActivityPage> {
+    let asked = || {
+        FILTERS
+            .iter()
+            .filter(|name| fields.optional(name).is_some())
+    };
+    let next = page.next.map(|cursor| {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        if frame.ctx.is_admin() {
+            query.extend_pairs(asked().map(|name| (name, fields.text(name))));
+        }
+        query.append_pair("cursor", &cursor);
+        format!("/activity?{}", query.finish())
+    });
+    Ok(ActivityPage {
         shell: frame.shell(Place::Activity, "Activity")?,
-        entries: entries(&frame, page.items).await?,
-        next: page.next.map(|cursor| format!("/activity?cursor={cursor}")),
+        entries: entries(frame, page.items).await?,
+        is_narrowed: frame.ctx.is_admin() && asked().next().is_some(),
+        form,
+        next,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_go_to_the_log_and_back() {
+        for (typed, sent, shown) in [
+            (
+                "2026-11-22T14:03",
+                "2026-11-22T14:03:00Z",
+                "2026-11-22T14:03",
+            ),
+            (
+                "2026-11-22T14:03:09",
+                "2026-11-22T14:03:09Z",
+                "2026-11-22T14:03:09",
+            ),
+            (
+                "2026-11-22T14:03:09Z",
+                "2026-11-22T14:03:09Z",
+                "2026-11-22T14:03:09",
+            ),
+            (
+                "2026-11-22T14:00:00+02:00",
+                "2026-11-22T14:00:00+02:00",
+                "2026-11-22T12:00",
+            ),
+            ("yesterday", "yesterday", "yesterday"),
+        ] {
+            assert_eq!(moment(typed), sent);
+            assert_eq!(local(typed), shown);
+        }
+    }
 }

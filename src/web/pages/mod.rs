@@ -12,6 +12,7 @@ pub mod authorizations;
 pub mod commands;
 pub mod consent;
 pub mod containers;
+pub mod docs;
 pub mod errors;
 pub mod form;
 pub mod images;

@@ -31,6 +31,7 @@ pub enum Place {
     Images,
     Activity,
     Tokens,
+    Docs,
     Profile,
     Sessions,
     Users,

@@ -12,6 +12,7 @@ pub(super) const TABLE: &[Endpoint] = &[
         .scope(Scope::ContainersRead)
         .doc(
             Doc::new("The images that containers can be made from, with their progress")
+                .pages()
                 .answers(Shape::list::<images::ImageView>()),
         ),
     Endpoint::api(Post, "/api/v1/images", Any, |r| r.to(images::add))
@@ -148,11 +149,12 @@ pub(super) const TABLE: &[Endpoint] = &[
     })
     .scope(Scope::Terminal)
     .doc(
-        Doc::new(
-            "A file's bytes, or a directory's entries in the order of their names' bytes, at \
-             most 10,000 at once; with Accept: application/x-tar a tar of either. Ranges and \
-             ETags are honoured",
-        )
+        Doc::new("A file's bytes, or a directory's entries")
+            .note(
+                "Entries come in the order of their names' bytes, at most 10,000 at once. With \
+                 `Accept: application/x-tar` it answers a tar of either. Ranges and ETags are \
+                 honoured.",
+            )
         .query(&["path", "limit", "cursor"])
         .answers(Shape::list::<files::FileView>())
         .sends(&["application/octet-stream", "application/x-tar"]),
@@ -164,10 +166,10 @@ pub(super) const TABLE: &[Endpoint] = &[
     .action(Action::FileUpload)
     .streams()
     .doc(
-        Doc::new(
-            "Makes or replaces a file with the request's body, at once and when it is whole; \
-             its mode in octal digits. Idempotency-Key is ignored",
-        )
+        Doc::new("Makes or replaces a file with the request's body")
+            .note(
+                "The file has its name when it is whole, and at once. `Idempotency-Key` is ignored.",
+            )
         .query(&["path", "uid", "gid", "mode"])
         .answers(Shape::of::<files::FileView>()),
     ),

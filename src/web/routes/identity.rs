@@ -8,11 +8,13 @@ use crate::domain::audit::Action;
 use crate::web::api::{admin, auth, oidc, passkeys, sessions, tokens, totp};
 
 pub(super) const TABLE: &[Endpoint] = &[
-    Endpoint::api(Post, "/api/v1/auth/login", Anyone, |r| r.to(auth::login)).doc(
-        Doc::new("Signs in and sets the session cookie")
-            .takes(Shape::of::<auth::LoginBody>())
-            .answers(Shape::of::<auth::SessionAnswer>()),
-    ),
+    Endpoint::api(Post, "/api/v1/auth/login", Anyone, |r| r.to(auth::login))
+        .signs_in()
+        .doc(
+            Doc::new("Signs in and sets the session cookie")
+                .takes(Shape::of::<auth::LoginBody>())
+                .answers(Shape::of::<auth::SessionAnswer>()),
+        ),
     Endpoint::api(Post, "/api/v1/auth/logout", Session, |r| r.to(auth::logout))
         .action(Action::Logout)
         .doc(Doc::new("Ends this session").answers(Shape::of::<String>())),
@@ -32,6 +34,7 @@ pub(super) const TABLE: &[Endpoint] = &[
     })
     .doc(
         Doc::new("One's own sign-ins, newest first")
+            .pages()
             .answers(Shape::list::<sessions::SessionView>()),
     ),
     Endpoint::api(Delete, "/api/v1/auth/sessions/{id}", Session, |r| {
@@ -106,7 +109,11 @@ pub(super) const TABLE: &[Endpoint] = &[
     Endpoint::api(Get, "/api/v1/auth/passkeys", Session, |r| {
         r.to(passkeys::list)
     })
-    .doc(Doc::new("One's own passkeys").answers(Shape::list::<passkeys::PasskeyView>())),
+    .doc(
+        Doc::new("One's own passkeys, newest first")
+            .pages()
+            .answers(Shape::list::<passkeys::PasskeyView>()),
+    ),
     Endpoint::api(Post, "/api/v1/auth/passkeys/start", Session, |r| {
         r.to(passkeys::start)
     })
@@ -136,6 +143,7 @@ pub(super) const TABLE: &[Endpoint] = &[
     Endpoint::api(Post, "/api/v1/auth/login/passkey", Anyone, |r| {
         r.to(passkeys::login)
     })
+    .signs_in()
     .doc(
         Doc::new("Signs in with the device's answer and sets the session cookie")
             .takes(Shape::of::<passkeys::PasskeyLoginBody>())
@@ -182,7 +190,8 @@ pub(super) const TABLE: &[Endpoint] = &[
         r.to(oidc::list)
     })
     .doc(
-        Doc::new("One's own accounts at OpenID Connect providers")
+        Doc::new("One's own accounts at OpenID Connect providers, newest first")
+            .pages()
             .answers(Shape::list::<oidc::IdentityView>()),
     ),
     Endpoint::api(Post, "/api/v1/auth/oidc/link", Session, |r| {

@@ -29,8 +29,7 @@ pub(super) const TABLE: &[Endpoint] = &[
     Endpoint::ws("/ws/events", Any, |r| r.to(ws::events::listen))
         .scope(Scope::ContainersRead)
         .doc(Doc::new(
-            "What happens to one's containers, commands and images (administrators: everyone's), \
-             as it happens",
+            "What happens to one's containers, commands and images (administrators: everyone's)",
         )
         .note(
             "Messages are JSON objects with `type` and `time`: `container.created` {id, hostname, \
@@ -45,8 +44,7 @@ pub(super) const TABLE: &[Endpoint] = &[
     Endpoint::ws("/ws/jobs/{job_id}", Any, |r| r.to(ws::jobs::follow))
         .scope(Scope::Commands)
         .doc(Doc::new(
-            "A command's progress and all of its output from the first byte, also for late and for \
-             several listeners",
+            "A command's progress and all of its output, for late listeners too",
         )
         .note(
             "Messages are JSON objects with `type`: `queued` {job_id}, `started`, `output` {stream: \

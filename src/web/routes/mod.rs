@@ -4,6 +4,7 @@
 //! To add a route, add a line to the file of its area. A page's lines have no documentation; the
 //! API's must. To add an area, add a file with a `TABLE` and name it in [`AREAS`].
 
+mod audit;
 mod containers;
 mod identity;
 mod live;
@@ -94,6 +95,9 @@ pub struct Endpoint {
     pub doc: Option<Doc>,
     /// Whether its body is handled as it comes, and may be larger than memory.
     pub streams: bool,
+    /// Whether it is for signing in: a stranger who is refused for where the request comes from is
+    /// recorded.
+    pub signs_in: bool,
     handler: fn(Route) -> Route,
 }
 
@@ -114,6 +118,7 @@ impl Endpoint {
             action: None,
             doc: None,
             streams: false,
+            signs_in: false,
             handler,
         }
     }
@@ -159,6 +164,11 @@ impl Endpoint {
         self
     }
 
+    const fn signs_in(mut self) -> Self {
+        self.signs_in = true;
+        self
+    }
+
     /// Whether a path is one of its own.
     fn fits(&self, path: &str) -> bool {
         let (mut asked, mut known) = (path.split('/'), self.path.split('/'));
@@ -182,6 +192,7 @@ impl Endpoint {
 const AREAS: &[&[Endpoint]] = &[
     probes::TABLE,
     identity::TABLE,
+    audit::TABLE,
     containers::TABLE,
     oauth::TABLE,
     live::TABLE,

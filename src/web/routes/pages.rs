@@ -11,7 +11,7 @@ pub(super) const TABLE: &[Endpoint] = &[
     Endpoint::page(Get, "/setup", Anyone, |r| r.to(sign_in::setup_page)),
     Endpoint::page(Post, "/setup", Anyone, |r| r.to(sign_in::complete_setup)).action(Action::Setup),
     Endpoint::page(Get, "/login", Anyone, |r| r.to(sign_in::login_page)),
-    Endpoint::page(Post, "/login", Anyone, |r| r.to(sign_in::login)),
+    Endpoint::page(Post, "/login", Anyone, |r| r.to(sign_in::login)).signs_in(),
     Endpoint::page(Post, "/logout", Session, |r| r.to(sign_in::logout)).action(Action::Logout),
     Endpoint::page(Post, "/theme", Session, |r| r.to(shell::choose_theme)),
     Endpoint::page(Get, "/", Session, |r| r.to(list::show)),
@@ -115,6 +115,8 @@ pub(super) const TABLE: &[Endpoint] = &[
     })
     .action(Action::PasswordChange),
     Endpoint::page(Get, "/activity", Session, |r| r.to(activity::show)),
+    // As the OpenAPI document, of which it is made.
+    Endpoint::page(Get, "/docs", Anyone, |r| r.to(pages::docs::show)),
     Endpoint::page(Get, "/styleguide", Session, |r| r.to(styleguide::show)),
     Endpoint::page(Get, "/reset", Anyone, |r| r.to(pages::reset::show)),
     Endpoint::page(Post, "/reset", Anyone, |r| r.to(pages::reset::redeem)),
@@ -143,7 +145,7 @@ pub(super) const TABLE: &[Endpoint] = &[
         r.to(users::remove_totp)
     })
     .action(Action::UserTotpRemove),
-    Endpoint::page(Post, "/login/code", Anyone, |r| r.to(sign_in::login_code)),
+    Endpoint::page(Post, "/login/code", Anyone, |r| r.to(sign_in::login_code)).signs_in(),
     Endpoint::page(Get, "/confirm", Session, |r| r.to(ways::show_confirm)),
     Endpoint::page(Post, "/confirm", Session, |r| r.to(ways::confirm)).action(Action::Confirm),
     Endpoint::page(Post, "/profile/totp", Session, |r| r.to(ways::start_totp))

@@ -19,5 +19,5 @@ pub(super) const TABLE: &[Endpoint] = &[
     Endpoint::api(Get, "/api/v1/openapi.json", Anyone, |r| {
         r.to(openapi::serve)
     })
-    .doc(Doc::new("This document")),
+    .doc(Doc::new("The API's description in OpenAPI 3.1").bare()),
 ];

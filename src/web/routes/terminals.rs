@@ -16,7 +16,14 @@ pub(super) const TABLE: &[Endpoint] = &[
     .action(Action::TerminalOpen)
     .doc(
         Doc::new("A WebSocket to a login shell in a running container")
-            .query(&["session", "since", "shell", "binary", "acks"]),
+            .query(&["session", "since", "shell", "binary", "acks"])
+            .note(
+                "Messages are JSON objects with `type`. To the server: `input` {data}, `resize` \
+                 {cols, rows}, `file_upload` {path, data in base64}, `seen` {offset}. From it: \
+                 `opened` {container_id, terminal_id, session, offset, replay}, `output` {data}, \
+                 `resized` {cols, rows}, `file_uploaded` {path}, `file_upload_error` {path, \
+                 message}, `error` {message}, `closed`.",
+            ),
     ),
     Endpoint::api(Get, "/api/v1/containers/{id}/terminals", Any, |r| {
         r.to(terminals::list)

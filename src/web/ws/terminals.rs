@@ -18,6 +18,7 @@ use crate::domain::permissions::Permissions;
 use crate::domain::terminals::{self, Ending, Opening, Seen, SessionName, Shell, Shown, Viewer};
 use crate::error::{Error, Result};
 use crate::web::extract::{Query, QueryWhole};
+use crate::web::wrong_type;
 
 /// Largest message: an upload, in base64, with room for what is around it.
 const MAX_FRAME: usize = 16 * 1024 * 1024;
@@ -290,7 +291,14 @@ fn parse(text: &str) -> Result<Asked, String> {
             TYPES.join(", ")
         ));
     }
-    serde_json::from_value(value).map_err(|error| format!("The message is wrong: {error}"))
+    serde_json::from_value(value).map_err(|error| {
+        // Which one is not known: the fields were read before the type was.
+        wrong_type::sentence(".", &error.to_string()).replacen(
+            "What is sent",
+            "A field of the message",
+            1,
+        )
+    })
 }
 
 async fn type_in(shell: &Shell, bytes: Bytes) -> Result<(), String> {
@@ -386,7 +394,14 @@ mod tests {
                 "{wrong}: {message}"
             );
         }
-        let message = parse(r#"{"type":"resize","cols":"80","rows":24}"#).unwrap_err();
-        assert!(message.starts_with("The message is wrong"), "{message}");
+        for (wrong, said) in [
+            (
+                r#"{"type":"resize","cols":"80","rows":24}"#,
+                "A field of the message must be a whole number",
+            ),
+            (r#"{"type":"resize","cols":80}"#, "rows is required"),
+        ] {
+            assert_eq!(parse(wrong).unwrap_err(), said);
+        }
     }
 }

@@ -1,22 +1,22 @@
 //! Files of containers: what is put is fetched, and whoever's it is stays so.
+//!
+//! To add a test: an `async fn` in the file that it is about, and its name in that file's `on_both!`.
 
+mod downloads;
 mod lists;
+mod refusals;
 mod transfers;
 mod walls;
 
 use std::os::unix::fs::MetadataExt as _;
-use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::StreamExt;
 use serde_json::{Value, json};
 
-use self::transfers::noise;
 use crate::containers::{CONTAINERS, exec, output, running};
 use crate::harness::client::send;
-use crate::harness::{Client, Reply, Server, eventually};
+use crate::harness::{Client, Reply, Server};
 
-on_both!(verbs, downloads, owners, stops, refusals);
+on_both!(verbs, owners);
 
 /// One container's files, for one client.
 struct Files<'a> {
@@ -247,79 +247,6 @@ fn logged(server: &Server, action: &str, outcome: &str, rule: &str) -> bool {
     server.database.execute(&sql).expect("a look") > 0
 }
 
-async fn downloads(server: &mut Server) {
-    let admin = server.admin();
-    let id = running(server, "downloads").await;
-    let files = Files::of(&admin, &id);
-    let content: Vec<u8> = (0..1_000_000_u32).map(|n| (n % 251) as u8).collect();
-    files.put("/root/bytes", content.clone()).await.data();
-    let ask = |headers: &[(&'static str, String)]| {
-        let mut request = files.request("GET", &[("path", "/root/bytes")]);
-        for (name, value) in headers {
-            request = request.header(*name, value);
-        }
-        async { request.send().await.expect("an answer") }
-    };
-    let whole = ask(&[]).await;
-    let header = |answer: &reqwest::Response, name: &str| {
-        let value = answer.headers().get(name);
-        value.map_or("", |v| v.to_str().expect("text")).to_owned()
-    };
-    assert_eq!(header(&whole, "content-length"), "1000000");
-    assert_eq!(header(&whole, "content-type"), "application/octet-stream");
-    assert_eq!(header(&whole, "x-content-type-options"), "nosniff");
-    assert_eq!(
-        header(&whole, "content-disposition"),
-        "attachment; filename=\"bytes\""
-    );
-    assert!(header(&whole, "content-security-policy").contains("default-src 'none'"));
-    let etag = header(&whole, "etag");
-    assert_eq!(whole.bytes().await.expect("all of it"), content);
-
-    let part = ask(&[("range", "bytes=500000-500009".into())]).await;
-    assert_eq!(part.status().as_u16(), 206);
-    assert_eq!(
-        header(&part, "content-range"),
-        "bytes 500000-500009/1000000"
-    );
-    assert_eq!(part.bytes().await.expect("it"), content[500_000..500_010]);
-    let part = ask(&[("range", "bytes=-5".into()), ("if-range", etag.clone())]).await;
-    assert_eq!(part.bytes().await.expect("it"), content[999_995..]);
-    let whole = ask(&[
-        ("range", "bytes=5-".into()),
-        ("if-range", "\"other\"".into()),
-    ])
-    .await;
-    assert_eq!(whole.status().as_u16(), 200);
-    assert_eq!(
-        ask(&[("if-none-match", etag.clone())])
-            .await
-            .status()
-            .as_u16(),
-        304
-    );
-    files.put("/root/bytes", "other").await.data();
-    assert_eq!(ask(&[("if-none-match", etag)]).await.status().as_u16(), 200);
-    let head = files.request("HEAD", &[("path", "/root/bytes")]);
-    let head = head.send().await.expect("an answer");
-    assert_eq!(header(&head, "content-length"), "5");
-
-    // What a tenant wrote is never a page of ours.
-    files
-        .put("/root/x.html", "<script>alert(1)</script>")
-        .await
-        .data();
-    let page = files.get("/root/x.html").await;
-    assert_eq!(page.header("content-type"), "application/octet-stream");
-    assert!(page.header("content-disposition").starts_with("attachment"));
-    files.put("/root/\"q\".txt", "q").await.data();
-    let quoted = files.get("/root/\"q\".txt").await;
-    assert_eq!(
-        quoted.header("content-disposition"),
-        "attachment; filename=\"_q_.txt\""
-    );
-}
-
 async fn owners(server: &mut Server) {
     let admin = server.admin();
     let id = running(server, "owners").await;
@@ -399,211 +326,4 @@ async fn owners(server: &mut Server) {
         let seen = std::fs::metadata(format!("/proc/{pid}/root{path}")).expect("it");
         assert!(seen.uid() >= 65_536, "{path}");
     }
-}
-
-/// A container that stops takes its transfers along, so that its disk is free for the next start.
-async fn stops(server: &mut Server) {
-    let admin = server.admin();
-    let id = running(server, "stops").await;
-    let files = Files::of(&admin, &id);
-    let body = reqwest::Body::wrap_stream(noise(64));
-    files.put("/root/large", body).await.data();
-    let answer = files
-        .request("GET", &[("path", "/root/large")])
-        .send()
-        .await;
-    let mut download = answer.expect("an answer").bytes_stream();
-    download.next().await.expect("a chunk").expect("a chunk");
-    let first = futures_util::stream::iter([Ok(Bytes::from(vec![1_u8; 1 << 20]))]);
-    let never = futures_util::stream::pending::<Result<Bytes, std::io::Error>>();
-    let body = reqwest::Body::wrap_stream(first.chain(never));
-    let request = files.request("PUT", &[("path", "/root/half")]).body(body);
-    let upload = tokio::spawn(async move { request.send().await });
-    tokio::time::sleep(Duration::from_millis(500)).await;
-
-    admin.act(&format!("{CONTAINERS}/{id}/stop")).await.data();
-    let data = server.data_dir().to_string_lossy().into_owned();
-    eventually("a free disk", 10, async || {
-        let mut command = std::process::Command::new("losetup");
-        command.args(["-n", "-O", "BACK-FILE"]);
-        let loops = crate::harness::process::run(command, "").stdout;
-        (!loops.contains(&data)).then_some(())
-    })
-    .await;
-    let mut rest = 0;
-    let cut = loop {
-        match download.next().await {
-            Some(Ok(chunk)) => rest += chunk.len(),
-            Some(Err(_)) => break true,
-            None => break false,
-        }
-    };
-    assert!(cut, "{rest} bytes came as if that were all");
-    upload.abort();
-    for reply in [
-        files.get("/root/large").await,
-        files.put("/root/x", "x").await,
-        files.delete("/root/large").await,
-        files.post("mkdir", json!({ "path": "/root/x" })).await,
-    ] {
-        reply
-            .is(409, "CONFLICT")
-            .says("The container is not running");
-    }
-    admin.act(&format!("{CONTAINERS}/{id}/start")).await.data();
-    assert_eq!(
-        output(server, &id, "stat -c %s /root/large; ls /root").await,
-        "67108864\nlarge"
-    );
-}
-
-async fn refusals(server: &mut Server) {
-    let admin = server.admin();
-    let id = running(server, "refusals").await;
-    let files = Files::of(&admin, &id);
-    files.put("/root/mine", "mine").await.data();
-    let stranger = server.user("stranger@example.org");
-    let theirs = Files::of(&stranger, &id);
-    for reply in [
-        theirs.get("/root/mine").await,
-        theirs.put("/root/mine", "theirs").await,
-        theirs.delete("/root/mine").await,
-        theirs.post("mkdir", json!({ "path": "/x" })).await,
-        theirs
-            .post("move", json!({ "from": "/root/mine", "to": "/x" }))
-            .await,
-        theirs
-            .post("chmod", json!({ "path": "/root/mine", "mode": "0777" }))
-            .await,
-    ] {
-        reply.is(403, "FORBIDDEN");
-    }
-    for scope in ["containers:read", "containers:write", "commands", "profile"] {
-        let token = server.token_of(crate::harness::ADMIN, &["--scopes", scope]);
-        let limited = server.anonymous().bearer(&token);
-        let reply = Files::of(&limited, &id).get("/root/mine").await;
-        reply
-            .is(403, "FORBIDDEN")
-            .says("This token lacks the scope terminal");
-    }
-    let token = server.token_of(crate::harness::ADMIN, &["--scopes", "terminal"]);
-    let limited = server.anonymous().bearer(&token);
-    assert_eq!(Files::of(&limited, &id).text("/root/mine").await, "mine");
-    let session = server.sign_in(crate::harness::ADMIN).await;
-    let by_cookie = Files::of(&session.client, &id);
-    assert_eq!(by_cookie.text("/root/mine").await, "mine");
-    by_cookie
-        .put("/root/mine", "x")
-        .await
-        .is(403, "CSRF_REJECTED");
-    let writing = session.writing();
-    Files::of(&writing, &id)
-        .put("/root/mine", "mine")
-        .await
-        .data();
-
-    let nobody = "00000000-0000-7000-8000-000000000000";
-    let reply = Files::of(&admin, nobody).get("/x").await;
-    reply.is(404, "CONTAINER_NOT_FOUND");
-    let reply = Files::of(&admin, "abc123").put("/x", "x").await;
-    reply.is(404, "CONTAINER_NOT_FOUND");
-    let long = format!("/{}", "a/".repeat(2100));
-    let longer = format!("/{}", "a".repeat(300));
-    for path in ["", "root/mine", "./x", "/a\0b", &long, &longer] {
-        for reply in [files.get(path).await, files.put(path, "x").await] {
-            reply.is(400, "VALIDATION_FAILED");
-            assert!(reply.message().starts_with("path"), "{reply:?}");
-        }
-    }
-    let reply = send(files.request("PUT", &[]).body("x")).await;
-    reply.is(400, "BAD_REQUEST").says("path is required");
-    let reply = files.post("move", json!({ "from": "/x" })).await;
-    reply.is(400, "BAD_REQUEST").says("to is required");
-    // What is wrong with the new place is said of that.
-    let reply = files
-        .post("move", json!({ "from": "/root/mine", "to": "/proc/mine" }))
-        .await;
-    assert!(reply.message().starts_with("to:"), "{reply:?}");
-    let reply = files
-        .post(
-            "move",
-            json!({ "from": "/proc/uptime", "to": "/root/mine2" }),
-        )
-        .await;
-    assert!(!reply.message().starts_with("to:"), "{reply:?}");
-    // What is mounted stays where it is, whoever asks.
-    for path in ["/proc", "/sys", "/dev"] {
-        let moved = json!({ "from": path, "to": "/elsewhere" });
-        files.post("move", moved).await.is(409, "CONFLICT");
-        files.delete(path).await.is(409, "CONFLICT");
-    }
-    files
-        .post("mkdir", json!({ "path": "/root/empty" }))
-        .await
-        .data();
-    let over = json!({ "from": "/root/empty", "to": "/proc", "overwrite": true });
-    let reply = files.post("move", over).await;
-    assert!(reply.status == 409, "{reply:?}");
-    assert_eq!(
-        output(server, &id, "ls /proc/self/exe").await,
-        "/proc/self/exe"
-    );
-    // A slash at the end names a directory.
-    files.delete("/root/mine/").await.is(404, "NOT_FOUND");
-    let reply = files
-        .post(
-            "move",
-            json!({ "from": "/root/mine", "to": "/root/other/" }),
-        )
-        .await;
-    reply.is(404, "NOT_FOUND");
-    // A directory and a file do not take each other's place.
-    let over = json!({ "from": "/root/empty", "to": "/root/mine", "overwrite": true });
-    files.post("move", over).await.is(409, "CONFLICT");
-    let made = json!({ "path": "/root/mine", "parents": true });
-    files.post("mkdir", made).await.is(409, "CONFLICT");
-    files
-        .post("mkdir", json!({ "path": "/", "parents": true }))
-        .await
-        .data();
-    // A name that is not UTF-8 is refused, rather than taken for another one.
-    let reply = admin
-        .get(&format!("{CONTAINERS}/{id}/files?path=/root/%ff"))
-        .await;
-    reply.is(400, "BAD_REQUEST");
-    let reply = files.put("/root/", "x").await;
-    reply.is(400, "VALIDATION_FAILED");
-    let reply = send(files.request("GET", &[("path", "/"), ("limit", "0")])).await;
-    reply.is(400, "VALIDATION_FAILED");
-    let reply = send(files.request("GET", &[("path", "/"), ("cursor", "%")])).await;
-    reply.is(400, "VALIDATION_FAILED");
-    files.get("/root/nothing").await.is(404, "NOT_FOUND");
-    files.get("/etc/passwd/x").await.is(404, "NOT_FOUND");
-    files.put("/no/such/place", "x").await.is(404, "NOT_FOUND");
-    let request = files.request("PUT", &[("path", "/root/x")]);
-    let reply = send(request.header("content-encoding", "gzip").body("x")).await;
-    reply.is(415, "UNSUPPORTED_MEDIA_TYPE");
-    // A key is of no use here, and does no harm.
-    let keyed = admin.with("idempotency-key", "one");
-    let keyed = Files::of(&keyed, &id);
-    keyed.put("/root/keyed", "one").await.data();
-    keyed.put("/root/keyed", "two").await.data();
-    assert_eq!(files.text("/root/keyed").await, "two");
-
-    // The limit is the configuration's, whether the size is announced or not.
-    server.stop().await;
-    server.set_env("HZEL_UPLOAD_LIMIT_MB", "3");
-    server.launch().await;
-    files.put("/root/three", vec![1_u8; 3 << 20]).await.data();
-    let reply = files.put("/root/four", vec![1_u8; (3 << 20) + 1]).await;
-    reply
-        .is(413, "PAYLOAD_TOO_LARGE")
-        .says("The request body must not be larger than 3145728 bytes");
-    let body = reqwest::Body::wrap_stream(noise(4));
-    files
-        .put("/root/four", body)
-        .await
-        .is(413, "PAYLOAD_TOO_LARGE");
-    files.get("/root/four").await.is(404, "NOT_FOUND");
-    assert!(audited(server, "file.upload", "failure", "/root/four"));
 }

@@ -5,6 +5,7 @@ mod apps;
 mod authorize;
 mod clients;
 mod tokens;
+mod validity;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

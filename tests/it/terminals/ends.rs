@@ -6,10 +6,16 @@ use serde_json::json;
 
 use super::Screen;
 use crate::containers::{CONTAINERS, output, running};
-use crate::harness::{ADMIN, Kind, Options, Server, eventually, with_server};
+use crate::harness::{ADMIN, Client, Kind, Options, Server, eventually, with_server};
 
 on_both!(refusals, ends);
 on_both_by_hand!(idle, restarts);
+
+/// The container has no terminal that one could look into.
+async fn none_is_listed(admin: &Client, id: &str) {
+    let list = admin.get(&format!("{CONTAINERS}/{id}/terminals")).await;
+    assert_eq!(list.data(), &json!([]));
+}
 
 async fn refusals(server: &mut Server) {
     let admin = server.admin();
@@ -60,13 +66,7 @@ async fn refusals(server: &mut Server) {
         .is(400, "BAD_REQUEST");
     // No upgrade, no shell.
     admin.get(&path).await.is(400, "BAD_REQUEST");
-    assert_eq!(
-        admin
-            .get(&format!("{CONTAINERS}/{id}/terminals"))
-            .await
-            .data(),
-        &json!([])
-    );
+    none_is_listed(&admin, &id).await;
 
     // A ticket opens one, once.
     let ticket = admin
@@ -174,13 +174,7 @@ async fn ends(server: &mut Server) {
         screen.said[screen.said.len() - 2]["message"],
         "The container stopped"
     );
-    assert_eq!(
-        admin
-            .get(&format!("{CONTAINERS}/{id}/terminals"))
-            .await
-            .data(),
-        &json!([])
-    );
+    none_is_listed(&admin, &id).await;
     admin.act(&format!("{CONTAINERS}/{id}/start")).await.data();
     let mut screen = Screen::open(&admin, &id, "?session=token").await;
     assert_eq!(screen.run("echo anew").await, "anew\r\n");

@@ -276,7 +276,7 @@ async fn messages(server: &mut Server) {
         (json!({ "type": "resize", "cols": 80 }), "rows"),
         (
             json!({ "type": "resize", "cols": "80", "rows": 24 }),
-            "wrong",
+            "must be a whole number",
         ),
         (json!({ "type": "input" }), "data"),
         (json!({ "type": "nothing" }), "type"),

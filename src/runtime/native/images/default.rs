@@ -5,6 +5,11 @@
 //! Its first process is a script of ours (`default/init`), not System V's or systemd: neither is
 //! on both Debian and Ubuntu and works on every machine's cgroups, and all a box needs of it is to
 //! run the packages' own `/etc/init.d` scripts, to take in orphans and to end in good order.
+//!
+//! To put in one more package, add it to `PACKAGES`; one more file, to `FILES`. The recipe stays in
+//! this file, by whose text the tests know when to make their image anew.
+
+mod output;
 
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -15,8 +20,10 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::Command;
 
+use self::output::{Phase, explain};
 use super::apt::{self, Source};
 use super::problem::Problem;
+use super::release;
 use crate::runtime::ImageProgress;
 
 /// What is installed beside the essential packages. `apt-utils` and `whiptail` keep package
@@ -100,8 +107,8 @@ struct Distribution {
 
 impl Distribution {
     fn of(os_release: &str) -> Option<Self> {
-        let id = super::os_release(os_release, "ID")?;
-        let codename = super::os_release(os_release, "VERSION_CODENAME")?;
+        let id = release::os_release(os_release, "ID")?;
+        let codename = release::os_release(os_release, "VERSION_CODENAME")?;
         let plain = |text: &str| {
             !text.is_empty()
                 && text
@@ -264,27 +271,6 @@ fn is_installed(program: &str) -> bool {
     std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
 }
 
-/// What the last lines of a failed build say, for people.
-fn explain(lines: &[String]) -> Problem {
-    let said = |text: &str| lines.iter().any(|line| line.contains(text));
-    if said("No space left on device") {
-        return Problem::NoSpace("the default image did not fit on the disk".into());
-    }
-    if said("Temporary failure resolving") || said("Could not resolve") {
-        return Problem::Broken(
-            "the names of the package mirrors in /etc/apt could not be resolved".into(),
-        );
-    }
-    if said("Could not connect") || said("Unable to connect") || said("Connection timed out") {
-        return Problem::Broken("the package mirrors in /etc/apt cannot be reached".into());
-    }
-    let error = lines.iter().rev().find_map(|line| line.strip_prefix("E: "));
-    Problem::Broken(format!(
-        "mmdebstrap failed: {}",
-        error.unwrap_or("it gave no reason; the log has its output")
-    ))
-}
-
 /// Both outputs of a process, a line at a time.
 struct Lines;
 
@@ -296,100 +282,6 @@ impl Lines {
         err: Option<E>,
     ) -> Option<(LinesOf<O>, LinesOf<E>)> {
         Some((BufReader::new(out?).lines(), BufReader::new(err?).lines()))
-    }
-}
-
-/// How far the build is, by what it says.
-#[derive(Debug, Default)]
-struct Phase {
-    /// Where this phase begins and ends, in percent.
-    from: u8,
-    to: u8,
-    step: &'static str,
-    /// Steps of this phase done, and expected.
-    done: u32,
-    expected: u32,
-}
-
-impl Phase {
-    /// Takes one line; the step and its percentage when something changed.
-    fn advance(&mut self, line: &str) -> Option<(String, u8)> {
-        const PHASES: [(&str, &str, u8, u8); 6] = [
-            (
-                "I: running apt-get update",
-                "reading the package lists",
-                1,
-                8,
-            ),
-            (
-                "I: downloading packages",
-                "downloading the essential packages",
-                8,
-                22,
-            ),
-            (
-                "I: extracting archives",
-                "unpacking the essential packages",
-                22,
-                32,
-            ),
-            (
-                "I: installing essential",
-                "setting up the essential packages",
-                32,
-                45,
-            ),
-            (
-                "I: installing remaining",
-                "installing the other packages",
-                45,
-                92,
-            ),
-            ("I: cleaning", "cleaning up", 92, 93),
-        ];
-        if let Some((_, step, from, to)) = PHASES.iter().find(|phase| line.starts_with(phase.0)) {
-            *self = Self {
-                from: *from,
-                to: *to,
-                step,
-                done: 0,
-                expected: 0,
-            };
-            return Some(((*step).to_owned(), *from));
-        }
-        if let Some(count) = line.split(" newly installed").next().and_then(|before| {
-            line.contains(" newly installed")
-                .then(|| before.rsplit([' ', ',']).next()?.parse::<u32>().ok())?
-        }) {
-            // Each package is downloaded or found, unpacked and set up.
-            self.expected = count * 3;
-            return None;
-        }
-        let counts = ["Get:", "Unpacking ", "Setting up ", "extracting "];
-        if !counts.iter().any(|start| line.starts_with(start)) || self.from == 0 {
-            return None;
-        }
-        self.done += 1;
-        let expected = if self.expected == 0 {
-            300
-        } else {
-            self.expected
-        };
-        let width = u32::from(self.to - self.from);
-        let done = u8::try_from(width * self.done.min(expected) / expected).unwrap_or_default();
-        let step = match line.split_whitespace().nth(1) {
-            Some(package) if !line.starts_with("Get:") => {
-                let package = package.split(':').next().unwrap_or(package);
-                let verb = if line.starts_with("Setting") {
-                    line.split_whitespace().nth(2).unwrap_or(package)
-                } else {
-                    package
-                };
-                format!("{}: {}", self.step, verb.split(':').next().unwrap_or(verb))
-            }
-            _ => self.step.to_owned(),
-        };
-        Some((step, self.from + done))
     }
 }
 
@@ -509,39 +401,5 @@ mod tests {
         assert_eq!(Distribution::of("ID=fedora\nVERSION_ID=42\n"), None);
         assert_eq!(Distribution::of("ID=debian\nVERSION_CODENAME=--x\n"), None);
         assert_eq!(Distribution::of(""), None);
-    }
-
-    #[test]
-    fn progress_only_goes_forward() {
-        let mut phase = Phase::default();
-        let mut before = 0;
-        let mut lines = vec![
-            "I: running apt-get update...".to_owned(),
-            "Get:1 http://a b".into(),
-        ];
-        lines.push("I: installing remaining packages inside the chroot...".into());
-        lines.push("0 upgraded, 4 newly installed, 0 to remove and 0 not upgraded.".into());
-        lines.extend((0..20).map(|n| format!("Setting up p{n}:amd64 (1.0) ...")));
-        lines.push("I: cleaning package lists and apt cache...".into());
-        for line in lines {
-            if let Some((_, percent)) = phase.advance(&line) {
-                assert!(percent >= before && percent <= 94, "{line}: {percent}");
-                before = percent;
-            }
-        }
-        assert_eq!(before, 92);
-    }
-
-    #[test]
-    fn failures_are_explained() {
-        let lines = |text: &str| vec![text.to_owned(), "E: mmdebstrap failed to run".into()];
-        assert!(matches!(
-            explain(&lines("tar: x: Cannot write: No space left on device")),
-            Problem::NoSpace(_)
-        ));
-        let Problem::Broken(said) = explain(&lines("Err:1 Temporary failure resolving 'x'")) else {
-            panic!("not the source's fault")
-        };
-        assert!(said.contains("resolved"));
     }
 }

@@ -1,6 +1,8 @@
 //! The store, filled from small tarballs. Unpacking needs root; without, there is nothing to see.
 
+use super::build::Build;
 use super::*;
+use crate::runtime::{ImageSource, PreparedImage};
 
 /// A store, and a tarball whose `/etc/os-release` says `name`; none without root.
 struct Fixture {
@@ -176,15 +178,4 @@ fn what_cannot_be_a_name_is_missing() {
             "{name}"
         );
     }
-}
-
-#[test]
-fn os_release_values_lose_their_quotes() {
-    let text = "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nID=debian\nIDX=no\nEMPTY=\n";
-    assert_eq!(
-        os_release(text, "PRETTY_NAME").unwrap(),
-        "Debian GNU/Linux 12 (bookworm)"
-    );
-    assert_eq!(os_release(text, "ID").unwrap(), "debian");
-    assert_eq!(os_release(text, "EMPTY"), None);
 }

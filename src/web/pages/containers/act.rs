@@ -77,7 +77,7 @@ pub async fn delete(
         ))
     };
     match outcome {
-        Ok(()) => Ok(see_other("/")),
+        Ok(()) => Ok(see_other(&format!("/?deleted={}", container.hostname))),
         Err(error) => {
             let form = form::Form::new().with_all(&fields, &["confirm", "force"]);
             detail::settings_refused(&frame, &id, form, error).await

@@ -5,7 +5,7 @@ use askama::Template;
 
 use super::usage;
 use super::{BoxView, create_call};
-use crate::domain::containers::{self, ContainerQuery, ContainerState};
+use crate::domain::containers::{self, ContainerQuery, ContainerState, Hostname};
 use crate::domain::page::PageRequest;
 use crate::domain::unclaimed::{self, Unclaimed};
 use crate::error::Result;
@@ -21,6 +21,8 @@ use crate::web::pages::{html, say};
 pub struct ContainersPage {
     pub shell: Shell,
     pub list: List,
+    /// The hostname of the box that was deleted just now.
+    pub deleted: Option<String>,
     /// What is on the machine and in no row, and until when it is kept.
     pub unclaimed: Vec<(Unclaimed, When)>,
     /// Whether the one who looks may make one.
@@ -119,6 +121,8 @@ pub struct Asked {
     #[serde(default)]
     state: String,
     cursor: Option<String>,
+    /// The hostname of the box that was deleted just now.
+    deleted: Option<String>,
 }
 
 impl Asked {
@@ -157,6 +161,13 @@ pub async fn show(frame: Frame, asked: Query<Asked>) -> Result<HttpResponse> {
         page: PageRequest::parse(Some(100), asked.cursor.as_deref())?,
     };
     let page = containers::list(&frame.ctx, query).await?;
+    // Only what can be one, and is no longer there: anybody may have written the address.
+    let deleted = asked
+        .deleted
+        .as_deref()
+        .and_then(|text| Hostname::parse(text).ok())
+        .map(|hostname| hostname.as_str().to_owned())
+        .filter(|hostname| !page.items.iter().any(|c| c.hostname == *hostname));
     let mut list = List {
         boxes: page
             .items
@@ -189,6 +200,7 @@ pub async fn show(frame: Frame, asked: Query<Asked>) -> Result<HttpResponse> {
     html(&ContainersPage {
         shell,
         list,
+        deleted,
         unclaimed,
         may_create: containers::limits(&frame.ctx).may_create,
         public_url: frame.public_url(),
@@ -213,6 +225,7 @@ mod tests {
             q: q.to_owned(),
             state: state.to_owned(),
             cursor: None,
+            deleted: None,
         };
         assert_eq!(asked("", "").address(None), "/");
         assert_eq!(

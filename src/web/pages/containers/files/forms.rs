@@ -5,7 +5,8 @@ use actix_multipart::{Field, Multipart};
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::StreamExt;
 
-use super::{Asked, Place, join, render};
+use super::place::{Asked, Place, join};
+use super::render;
 use crate::domain::files::{self, NewFile};
 use crate::error::{Error, Result};
 use crate::web::extract;
