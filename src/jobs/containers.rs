@@ -112,18 +112,19 @@ async fn make_and_start(ctx: &Ctx, row: &ContainerRow, action: &str) -> Result<C
         Ok(created) => created,
         Err(e) => return Ok(Came::Failed(reason(action, &e))),
     };
-    if let Some(ipv4) = created.ipv4 {
-        let (id, text) = (row.id.clone(), ipv4.to_string());
-        if row.ipv4.as_ref() != Some(&text) {
-            ctx.db()
-                .write(move |conn| Ok(db::containers::set_ipv4(conn, &id, Some(&text))?))
-                .await?;
+    match runtime.start(&spec).await {
+        Ok(started) => Ok(Came::Running(started)),
+        Err(e) => {
+            // It has an address all the same; of one that runs it is recorded with the start.
+            if let Some(ipv4) = created.ipv4 {
+                let (id, text) = (row.id.clone(), ipv4.to_string());
+                ctx.db()
+                    .write(move |conn| Ok(db::containers::set_ipv4(conn, &id, Some(&text))?))
+                    .await?;
+            }
+            Ok(Came::Failed(reason(action, &e)))
         }
     }
-    Ok(match runtime.start(&spec).await {
-        Ok(started) => Came::Running(started),
-        Err(e) => Came::Failed(reason(action, &e)),
-    })
 }
 
 /// Stops it within `grace`.

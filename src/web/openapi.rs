@@ -12,7 +12,7 @@ use actix_web::{HttpResponse, web};
 use serde_json::{Map, Value, json};
 
 pub use self::doc::{Doc, Shape};
-use super::routes::{self, Access, Endpoint, Verb};
+use super::routes::{self, Access, Endpoint, Surface, Verb};
 use crate::app::App;
 use crate::error::{Code, Result};
 
@@ -31,7 +31,10 @@ pub fn document(server: &str) -> Value {
     let mut paths: Map<String, Value> = Map::new();
     for endpoint in routes::api() {
         let Some(doc) = &endpoint.doc else { continue };
-        let operation = operation(endpoint, doc, &mut schemas);
+        let mut operation = operation(endpoint, doc, &mut schemas);
+        if endpoint.surface == Surface::Probe {
+            operation["servers"] = json!([{ "url": server.trim_end_matches('/') }]);
+        }
         let item = paths
             .entry(path_of(endpoint).to_owned())
             .or_insert_with(|| json!({}));
@@ -145,6 +148,21 @@ fn headers(endpoint: &Endpoint, doc: &Doc) -> Vec<Value> {
     found
 }
 
+/// Whether a route can answer with that status, as far as its line in the table tells.
+fn may_answer(endpoint: &Endpoint, doc: &Doc, status: &str) -> bool {
+    let path = endpoint.path;
+    let about = |words: &[&str]| words.iter().any(|word| path.contains(word));
+    match status {
+        "404" => about(&["{", "/oauth/"]),
+        // What lies on another server's disk is a conflict to whoever reads it here.
+        "409" => endpoint.verb != Verb::Get || about(&["/containers/{", "/ws/"]),
+        "413" | "415" => doc.body.is_some() || endpoint.streams,
+        "501" => about(&["oidc", "passkey"]),
+        "503" => about(&["containers", "commands", "images", "oidc", "readyz", "/ws/"]),
+        _ => true,
+    }
+}
+
 fn operation(endpoint: &Endpoint, doc: &Doc, schemas: &mut Map<String, Value>) -> Value {
     let mut parameters: Vec<Value> = endpoint
         .path
@@ -197,6 +215,9 @@ fn operation(endpoint: &Endpoint, doc: &Doc, schemas: &mut Map<String, Value>) -
             "503": error("RUNTIME_UNAVAILABLE or PROVIDER_UNAVAILABLE")
         }
     });
+    if let Some(responses) = operation["responses"].as_object_mut() {
+        responses.retain(|status, _| may_answer(endpoint, doc, status));
+    }
     if doc.streams {
         operation["responses"]["200"]["content"] =
             json!({ "text/event-stream": { "schema": { "type": "string" } } });
@@ -328,5 +349,8 @@ mod tests {
         assert!(list["headers"]["Link"].is_object());
         let file = &document["paths"]["/containers/{id}/files"]["get"]["responses"];
         assert!(file["206"].is_object() && file["304"].is_object());
+        assert!(file["415"].is_null() && file["501"].is_null());
+        let metadata = &document["paths"]["/.well-known/oauth-authorization-server"]["get"];
+        assert_eq!(metadata["servers"][0]["url"], "http://localhost");
     }
 }

@@ -12,7 +12,7 @@ use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount, move_mount
 
 use super::disk;
 use super::namespace::{UserNamespace, shift_owners};
-use super::state::{Record, make_dir};
+use super::state::{Record, Slot, make_dir};
 use super::tree::Tree;
 
 /// Room for the console's output between two collections: the tenant can fill only this.
@@ -32,6 +32,21 @@ pub(super) struct Plan {
     pub disk: PathBuf,
     pub address: Option<Ipv4Addr>,
     pub nameservers: Vec<IpAddr>,
+}
+
+/// The container's user namespace, which a thread of its own is making.
+pub(super) struct Users(std::thread::JoinHandle<io::Result<UserNamespace>>);
+
+impl Users {
+    pub(super) fn begin(slot: Slot) -> io::Result<Self> {
+        let thread = std::thread::Builder::new().name("hzel-users".into());
+        Ok(Self(thread.spawn(move || UserNamespace::new(slot))?))
+    }
+
+    fn join(self) -> io::Result<UserNamespace> {
+        let failed = |_| Err(io::Error::other("the hzel-users thread failed"));
+        self.0.join().unwrap_or_else(failed)
+    }
 }
 
 /// What came of it, valid among the mounts of the thread that made it.
@@ -54,7 +69,9 @@ impl Plan {
     }
 
     /// Mounts everything in the calling thread's namespace, which must be a private one.
-    pub(super) fn assemble(&self) -> io::Result<Assembled> {
+    /// `users` is on its way meanwhile: it and the disk wait for the kernel a while, and neither
+    /// needs the other.
+    pub(super) fn assemble(&self, users: Users) -> io::Result<Assembled> {
         mount(
             "tmpfs",
             &self.dir,
@@ -66,16 +83,8 @@ impl Plan {
         for dir in [&disk, &lower, &rootfs] {
             make_dir(dir, 0o711)?;
         }
-        // Each waits for the kernel a while, and neither needs the other.
-        let users = std::thread::scope(|scope| {
-            let users = std::thread::Builder::new()
-                .name("hzel-users".into())
-                .spawn_scoped(scope, || UserNamespace::new(self.record.slot))?;
-            disk::mount_disk(&self.disk, &disk)?;
-            users
-                .join()
-                .unwrap_or_else(|_| Err(io::Error::other("the hzel-users thread failed")))
-        })?;
+        disk::mount_disk(&self.disk, &disk)?;
+        let users = users.join()?;
         self.mount_image(&lower, &users)?;
         self.mount_overlay(&disk, &lower, &rootfs)?;
         let tree = Tree::open(&rootfs)?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use rustix::process::Signal;
 
-use super::assemble::{Assembled, Plan, USER_DATA};
+use super::assemble::{Assembled, Plan, USER_DATA, Users};
 use super::bundle::{self, Places};
 use super::console::{self, Console};
 use super::engine::{Engine, Entry, Live, lock};
@@ -65,9 +65,7 @@ impl Engine {
         });
         let engine = Arc::clone(self);
         let spec = spec.clone();
-        let begin = Instant::now();
         let made = blocking(move || engine.make(&spec, slot, &staged)).await;
-        tracing::debug!(took = ?begin.elapsed(), "made disk and record");
         let entry = match made {
             Ok(record) => Arc::new(Entry::new(record, Some(Instant::now()))),
             Err(error) => {
@@ -215,6 +213,7 @@ impl Engine {
 
     /// Builds the sandbox: mounts, and among them the runtime's `create`. Its init waits.
     fn build(&self, record: &Record) -> Result<(i32, Assembled), RuntimeError> {
+        let users = Users::begin(record.slot).or_fail(START)?;
         let id = &record.spec.id;
         let run_dir = self.layout.run_dir(id);
         let bundle = run_dir.join("bundle");
@@ -252,7 +251,7 @@ impl Engine {
         ];
         let assembled = namespace::on_own_thread("hzel-start", || {
             namespace::enter_private_mounts(self.oci.hides())?;
-            let assembled = plan.assemble()?;
+            let assembled = plan.assemble(users)?;
             let output: OwnedFd = assembled.console.try_clone()?.into();
             self.oci
                 .call_here(&args, Some(output))

@@ -138,5 +138,6 @@ pub(super) const TABLE: &[Endpoint] = &[
     ),
     Endpoint::probe("/.well-known/oauth-authorization-server", |r| {
         r.to(oauth_token::metadata)
-    }),
+    })
+    .doc(Doc::new("What this server can do for applications (RFC 8414)").bare()),
 ];
