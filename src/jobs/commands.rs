@@ -272,10 +272,14 @@ async fn execute(app: &App, row: &CommandRow) -> Ending {
     };
     let exec = match app.runtime.exec(&row.container_id, exec).await {
         Ok(exec) => exec,
-        Err(RuntimeError::CannotRun(why)) => return could_not(why),
         Err(RuntimeError::NotRunning | RuntimeError::NotFound) => {
             return could_not("The container is not running");
         }
+        // Whatever it met with while its container went.
+        Err(_) if is_stopping(app, row).await => {
+            return could_not("The container stopped before the command began");
+        }
+        Err(RuntimeError::CannotRun(why)) => return could_not(why),
         Err(failure) => {
             let error = Error::from_runtime(failure);
             tracing::error!(%error, "a command could not be started");
@@ -325,6 +329,10 @@ async fn execute(app: &App, row: &CommandRow) -> Ending {
         Ok(Err(RuntimeError::CannotRun(_))) if is_stopping(app, row).await => could_not(STOPPED),
         Ok(Err(RuntimeError::CannotRun(why))) => could_not(why),
         Ok(Err(RuntimeError::NotRunning | RuntimeError::NotFound)) | Err(_) => Ending {
+            error: Some(STOPPED.into()),
+            ..kept.ending(CommandStatus::Failed)
+        },
+        Ok(Err(_)) if is_stopping(app, row).await => Ending {
             error: Some(STOPPED.into()),
             ..kept.ending(CommandStatus::Failed)
         },

@@ -18,8 +18,8 @@ use crate::error::{Error, Result};
 
 /// Largest body, in bytes.
 pub const MAX_BODY: usize = 1024 * 1024;
-/// How long the next piece of a body may take.
-const STALLED: Duration = Duration::from_secs(30);
+/// How long a whole body may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes read past that before the answer, so that a client that sends all first can read it.
 const DRAINED: usize = 32 * 1024 * 1024;
 
@@ -38,14 +38,16 @@ impl FromRequest for Ctx {
 /// The whole body, at most [`MAX_BODY`].
 ///
 /// # Errors
-/// [`Error::PayloadTooLarge`]; [`Error::BadRequest`] when it breaks off or stalls.
+/// [`Error::PayloadTooLarge`]; [`Error::BadRequest`] when it breaks off or takes too long.
 pub async fn read_body(mut payload: Payload, length: Option<&HeaderValue>) -> Result<web::Bytes> {
     let announced = number(length);
     let mut body = web::BytesMut::new();
     let mut seen = 0_usize;
-    while let Some(chunk) = tokio::time::timeout(STALLED, payload.next())
+    // For the whole: whoever sends byte by byte holds memory as well as who sends nothing.
+    let end = tokio::time::Instant::now() + PATIENCE;
+    while let Some(chunk) = tokio::time::timeout_at(end, payload.next())
         .await
-        .map_err(|_| Error::BadRequest("The request body did not come to its end".into()))?
+        .map_err(|_| Error::BadRequest("The request body did not come in time".into()))?
     {
         let chunk = chunk.map_err(broken_off)?;
         seen = seen.saturating_add(chunk.len());

@@ -51,7 +51,10 @@ const LOGIN: [&str; 12] = [
 /// How long the first process may take to end after a hang-up.
 const HANG_UP: Duration = Duration::from_secs(5);
 /// How young a process must be at a hang-up for it not to have been told.
-const NEWBORN: Duration = Duration::from_millis(500);
+const NEWBORN: Duration = Duration::from_secs(1);
+/// How often it is told, and how long it is left alone between.
+const HANG_UPS: u32 = 30;
+const BETWEEN: Duration = Duration::from_millis(100);
 /// In what the kernel counts the times of birth of processes, on every machine.
 const TICK: Duration = Duration::from_millis(10);
 /// The kernel's device `/dev/ptmx`: what every master is.
@@ -92,7 +95,12 @@ pub(super) async fn open(
         input: Box::pin(Input(Arc::clone(&master))),
         window: Box::new(Window(master)),
         ended: follow(process, move |leader, since| {
-            hang_up_newborn(&cgroups.processes(&group), leader, since);
+            for _ in 0..HANG_UPS {
+                if hang_up_newborn(&cgroups.processes(&group), leader, since) == 0 {
+                    break;
+                }
+                std::thread::sleep(BETWEEN);
+            }
         }),
     })
 }
@@ -259,13 +267,17 @@ fn uptime() -> Duration {
 
 /// Passes a hang-up on to what the session's shell was just starting: a shell that is told in the
 /// middle of a fork does not pass it on to the child, which has no terminal yet for the kernel to
-/// know it by. What is older was told, or is meant to stay.
-fn hang_up_newborn(pids: &[i32], leader: i32, since: Duration) {
+/// know it by. What is older was told, or is meant to stay. Until the child has become its program
+/// it has the shell's handler, which lets it pass too: so it is told again while it is there. How
+/// many there were.
+fn hang_up_newborn(pids: &[i32], leader: i32, since: Duration) -> usize {
     let since = since.saturating_sub(NEWBORN).as_millis() / TICK.as_millis();
+    let mut found = 0;
     for (pid, stat) in stats(pids) {
         if stat.session != leader || pid == leader || u128::from(stat.start_time) < since {
             continue;
         }
+        found += 1;
         let start_time = stat.start_time;
         let told = match (ProcessId { pid, start_time }).open() {
             Ok(Some(process)) => process.signal(Signal::HUP),
@@ -276,6 +288,7 @@ fn hang_up_newborn(pids: &[i32], leader: i32, since: Duration) {
             tracing::warn!(%error, "a terminal's last process could not be told of its end");
         }
     }
+    found
 }
 
 fn winsize(size: TerminalSize) -> Winsize {
