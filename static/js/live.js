@@ -208,8 +208,9 @@ function reason(xhr) {
 document.body.addEventListener("htmx:responseError", (event) => {
   const { xhr, elt } = event.detail;
   if (xhr.status === 401) location.reload();
-  else if (xhr.status === 404 && elt.id === "box-head") location.assign("/");
-  else if (elt.tagName === "FORM") {
+  else if (xhr.status === 404 && elt.id === "box-head") {
+    location.assign(`/?deleted=${encodeURIComponent(elt.dataset.hostname)}`);
+  } else if (elt.tagName === "FORM") {
     toast(reason(xhr) ?? "That did not work", { bad: true });
     htmx.trigger(document.body, "changed");
   }
