@@ -277,7 +277,7 @@ async fn execute(app: &App, row: &CommandRow) -> Ending {
         }
         // Whatever it met with while its container went.
         Err(_) if is_stopping(app, row).await => {
-            return could_not("The container stopped before the command began");
+            return could_not(commands::NEVER_BEGAN);
         }
         Err(RuntimeError::CannotRun(why)) => return could_not(why),
         Err(failure) => {

@@ -317,8 +317,7 @@ async fn record(ctx: &Ctx, job: &JobRow, row: &ContainerRow, came: Came) -> Resu
                 containers::tell_state(conn, &inner, &id)?;
             }
             if state != ContainerState::Running {
-                let gone = "The container stopped before the command began";
-                commands::fail_queued(conn, &inner, &id, gone)?;
+                commands::fail_queued(conn, &inner, &id, commands::NEVER_BEGAN)?;
             }
             db::jobs::finish(conn, &job.id, why, now)?;
             if let Some(why) = why

@@ -259,6 +259,9 @@ pub(crate) fn tell(
     events::publish(conn, ctx, audience, change)
 }
 
+/// Why one failed whose container stopped while it waited.
+pub(crate) const NEVER_BEGAN: &str = "The container stopped before the command began";
+
 /// Ends every waiting one of a container, for its box is gone, in the caller's transaction.
 pub(crate) fn fail_queued(
     conn: &mut Conn,
