@@ -192,6 +192,15 @@ async fn own(server: &mut Server) {
     }
     let actions: Vec<Value> = walk(&anna, OWN).await;
     assert!(actions.iter().any(|e| e["action"] == "auth.login"));
+    // That someone else tried is told to whom it was about.
+    let wrong = json!({ "email": ANNA, "password": "another one than hers" });
+    let reply = nobody.post("/api/v1/auth/login", wrong).await;
+    reply.is(401, "UNAUTHORIZED");
+    let last = walk(&anna, OWN).await[0].clone();
+    assert_eq!(
+        (&last["action"], &last["outcome"]),
+        (&json!("auth.login"), &json!("denied"))
+    );
     nobody.get(OWN).await.is(401, "UNAUTHORIZED");
     let narrow = nobody.bearer(&server.token_of(ANNA, &["--scopes", "commands"]));
     let reply = narrow.get(OWN).await;
